@@ -1,0 +1,1 @@
+//! Cortex-M4 cycle model.

@@ -1,0 +1,1 @@
+//! Boards, virtual and real, behind one trait.

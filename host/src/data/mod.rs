@@ -1,0 +1,1 @@
+//! Images and labels: loaders for three layouts, and augmentation.

@@ -1,0 +1,1 @@
+//! Differentiable operators, optimizers and randomness for candle.

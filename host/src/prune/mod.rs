@@ -1,0 +1,1 @@
+//! Stage 1: channel and element pruning as an environment.

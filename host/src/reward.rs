@@ -1,0 +1,1 @@
+//! Rewards: from accuracy and measured costs to one number.

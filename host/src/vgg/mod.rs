@@ -1,0 +1,1 @@
+//! The VGG family: configuration, network, costs, import.
