@@ -1,2 +1,20 @@
+//! What host and firmware agree on: the blob, the integer semantics, the messages.
+//!
+//! `no_std`, no allocation. [`semantics`] says what every executor computes, [`spec`]
+//! describes one layer, [`weights`] and [`act`] say how numbers lie in memory, [`blob`]
+//! is the file that the board runs, [`message`] is how host and board talk, [`bench`]
+//! makes the data of a layer benchmark on both sides from one seed.
+//!
+//! Nothing here knows a board, a network or a search.
 #![no_std]
-//! shared
+
+pub mod act;
+pub mod bench;
+pub mod blob;
+pub mod message;
+pub mod semantics;
+pub mod spec;
+pub mod weights;
+
+/// CRC-32 (ISO-HDLC, the one of zip and PNG), used by blobs, frames and build ids.
+pub const CRC32: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);

@@ -1,0 +1,330 @@
+//! How weights are stored: a sequence per output channel, dense in bit planes or sparse.
+//!
+//! The **sequence** of an output channel is its weights in the order `[k_h][k_w][c_in4]`,
+//! input channels padded with zeros to a multiple of four. Kernels consume it as **pairs**
+//! of 16-bit lanes: pair `j` holds elements `4·(j/2) + j%2` and that plus 2, because this
+//! is what UXTB16 and SXTB16 make of four bytes.
+
+/// Widths of the bit planes that a weight of `w_bits` below 8 is cut into, widest first.
+const PLANES: [u32; 3] = [4, 2, 1];
+
+/// Bytes of one output channel in the dense encoding.
+///
+/// 8 bits: one byte a weight, padded to whole words. Below: for each of the planes of 4, 2
+/// and 1 bits that `w_bits` is the sum of, `sequence_len · plane` bits in whole words.
+#[must_use]
+pub const fn dense_channel_bytes(sequence_len: u32, w_bits: u8) -> u32 {
+    if w_bits >= 8 {
+        return sequence_len.next_multiple_of(4);
+    }
+    let mut words = 0;
+    let mut i = 0;
+    while i < PLANES.len() {
+        if w_bits as u32 & PLANES[i] != 0 {
+            words += (sequence_len as u64 * PLANES[i] as u64).div_ceil(32) as u32;
+        }
+        i += 1;
+    }
+    words * 4
+}
+
+/// The sequence elements that lie in the low and high lane of pair `j`.
+#[must_use]
+pub const fn pair_elements(j: usize) -> (usize, usize) {
+    let low = 4 * (j / 2) + j % 2;
+    (low, low + 2)
+}
+
+/// The word and the bit of element `e` within a plane of `plane` bits.
+///
+/// A word of a plane holds `32/plane` fields: the low lanes of its pairs in the low half,
+/// the high lanes in the high half, so that `word >> (plane · pair) & mask` with a mask in
+/// both halves yields a pair at once.
+const fn plane_position(e: usize, plane: u32) -> (usize, u32) {
+    let fields = (32 / plane) as usize;
+    let within = e % fields;
+    let pair = 2 * (within / 4) + within % 2;
+    let high = (within % 4) / 2;
+    (e / fields, pair as u32 * plane + 16 * high as u32)
+}
+
+/// One output channel's weights in the dense encoding, readable in any order.
+///
+/// `w_bits` = 8: two's complement bytes. Below: the field, put together from its planes
+/// with the widest as the lowest bits, is `weight + 2^(w_bits − 1)`.
+#[derive(Clone, Copy, Debug)]
+pub struct DenseChannel<'a> {
+    bytes: &'a [u8],
+    sequence_len: usize,
+    w_bits: u8,
+}
+
+impl<'a> DenseChannel<'a> {
+    /// A view of `bytes`; `None` where they are fewer than [`dense_channel_bytes`].
+    #[must_use]
+    pub fn new(bytes: &'a [u8], sequence_len: u32, w_bits: u8) -> Option<Self> {
+        let bytes = bytes.get(..dense_channel_bytes(sequence_len, w_bits) as usize)?;
+        Some(Self {
+            bytes,
+            sequence_len: sequence_len as usize,
+            w_bits,
+        })
+    }
+
+    /// Weight `e` of the sequence; 0 past its end.
+    #[must_use]
+    pub fn get(&self, e: usize) -> i16 {
+        if e >= self.sequence_len {
+            return 0;
+        }
+        if self.w_bits >= 8 {
+            return self.bytes.get(e).map_or(0, |&b| i16::from(b as i8));
+        }
+        let (mut base, mut field, mut low) = (0, 0, 0);
+        for plane in PLANES {
+            if u32::from(self.w_bits) & plane == 0 {
+                continue;
+            }
+            let (word, bit) = plane_position(e, plane);
+            let bits = word_at(self.bytes, base + word) >> bit & ((1 << plane) - 1);
+            field |= bits << low;
+            low += plane;
+            base += (self.sequence_len * plane as usize).div_ceil(32);
+        }
+        field as i16 - (1 << (self.w_bits - 1))
+    }
+}
+
+/// Writes one output channel in the dense encoding.
+///
+/// `sequence` is padded already (see the module's text); `out` must be zeroed and exactly
+/// [`dense_channel_bytes`] long.
+///
+/// # Panics
+/// Where `out` is shorter, or a weight does not fit `w_bits`.
+pub fn pack_dense(sequence: &[i8], w_bits: u8, out: &mut [u8]) {
+    if w_bits >= 8 {
+        for (o, &w) in out.iter_mut().zip(sequence) {
+            *o = w as u8;
+        }
+        return;
+    }
+    let half = 1i32 << (w_bits - 1);
+    for (e, &w) in sequence.iter().enumerate() {
+        let field = i32::from(w) + half;
+        assert!(
+            (0..2 * half).contains(&field),
+            "weight {w} does not fit {w_bits} bits"
+        );
+        let (mut base, mut low) = (0, 0);
+        for plane in PLANES {
+            if u32::from(w_bits) & plane == 0 {
+                continue;
+            }
+            let (word, bit) = plane_position(e, plane);
+            let at = 4 * (base + word) + bit as usize / 8;
+            // A field never crosses a byte: planes divide 8.
+            out[at] |= ((field >> low & ((1 << plane) - 1)) as u8) << (bit % 8);
+            low += plane;
+            base += (sequence.len() * plane as usize).div_ceil(32);
+        }
+    }
+}
+
+fn word_at(bytes: &[u8], word: usize) -> u32 {
+    match bytes.get(4 * word..4 * word + 4) {
+        Some(b) => u32::from_le_bytes([b[0], b[1], b[2], b[3]]),
+        None => 0,
+    }
+}
+
+/// The sparse encoding: per output channel a bitmap over the sequence, then the values.
+///
+/// Bit `e % 32` of bitmap word `e / 32` says whether element `e` is stored. The stored
+/// values follow as `w_bits`-wide two's complement numbers, low bits first, in whole words.
+/// A block's bytes are those of its channels, one after the other; nothing else.
+pub mod sparse {
+    use super::word_at;
+
+    /// Bytes of one channel with `nonzero` stored values.
+    #[must_use]
+    pub const fn channel_bytes(sequence_len: u32, nonzero: u32, w_bits: u8) -> u32 {
+        4 * (sequence_len.div_ceil(32) + (nonzero * w_bits as u32).div_ceil(32))
+    }
+
+    /// Appends one channel through `push`, a word at a time, zeros left out.
+    pub fn pack(sequence: &[i8], w_bits: u8, mut push: impl FnMut(u32)) {
+        for chunk in sequence.chunks(32) {
+            push(
+                chunk
+                    .iter()
+                    .enumerate()
+                    .fold(0, |m, (i, &w)| m | u32::from(w != 0) << i),
+            );
+        }
+        let (mut word, mut filled) = (0u64, 0);
+        let mask = (1u64 << w_bits) - 1;
+        for &w in sequence.iter().filter(|&&w| w != 0) {
+            word |= (w as u8 as u64 & mask) << filled;
+            filled += u32::from(w_bits);
+            if filled >= 32 {
+                push(word as u32);
+                word >>= 32;
+                filled -= 32;
+            }
+        }
+        if filled > 0 {
+            push(word as u32);
+        }
+    }
+
+    /// The stream disagrees with its own length.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Corrupt;
+
+    /// Decodes the channels of one block.
+    ///
+    /// Calls `put(channel, element, weight)` for each stored value. Reads nothing outside
+    /// `block`, calls `put` at most `channels · sequence_len` times, and only with
+    /// `channel < channels` and `element < sequence_len`.
+    ///
+    /// # Errors
+    /// [`Corrupt`] where the stored counts do not add up to exactly `block.len()`, or a
+    /// bitmap marks elements past the sequence. What was put before stays put.
+    pub fn decode(
+        block: &[u8],
+        channels: usize,
+        sequence_len: usize,
+        w_bits: u8,
+        mut put: impl FnMut(usize, usize, i16),
+    ) -> Result<(), Corrupt> {
+        let mut rest = block;
+        for channel in 0..channels {
+            rest = decode_channel(rest, sequence_len, w_bits, |e, w| put(channel, e, w))?;
+        }
+        if rest.is_empty() {
+            Ok(())
+        } else {
+            Err(Corrupt)
+        }
+    }
+
+    fn decode_channel(
+        bytes: &[u8],
+        sequence_len: usize,
+        w_bits: u8,
+        mut put: impl FnMut(usize, i16),
+    ) -> Result<&[u8], Corrupt> {
+        let map_bytes = 4 * sequence_len.div_ceil(32);
+        let (map, values) = bytes.split_at_checked(map_bytes).ok_or(Corrupt)?;
+        let nonzero: u32 = map.iter().map(|b| b.count_ones()).sum();
+        let value_bytes = 4 * (nonzero as usize * usize::from(w_bits)).div_ceil(32);
+        let (values, rest) = values.split_at_checked(value_bytes).ok_or(Corrupt)?;
+        let mut bit = 0;
+        for word in 0..map_bytes / 4 {
+            let mut marks = word_at(map, word);
+            while marks != 0 {
+                let e = 32 * word + marks.trailing_zeros() as usize;
+                marks &= marks - 1;
+                if e >= sequence_len {
+                    return Err(Corrupt);
+                }
+                put(e, value_at(values, bit, w_bits));
+                bit += usize::from(w_bits);
+            }
+        }
+        Ok(rest)
+    }
+
+    fn value_at(values: &[u8], bit: usize, w_bits: u8) -> i16 {
+        let pair =
+            u64::from(word_at(values, bit / 32)) | u64::from(word_at(values, bit / 32 + 1)) << 32;
+        let unused = 64 - u32::from(w_bits);
+        ((pair >> (bit % 32) << unused) as i64 >> unused) as i16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::bench::Rng;
+    use crate::semantics::weight_max;
+    use std::{vec, vec::Vec};
+
+    fn sequence(len: usize, w_bits: u8, seed: u32) -> Vec<i8> {
+        let (mut rng, max) = (Rng::new(seed), weight_max(w_bits));
+        (0..len)
+            .map(|_| (rng.below(2 * max as u32 + 1) as i32 - max) as i8)
+            .collect()
+    }
+
+    #[test]
+    fn dense_round_trips_at_every_width_and_length() {
+        for w_bits in 2..=8 {
+            for len in [4, 8, 28, 32, 36, 64, 100, 288, 360] {
+                let s = sequence(len, w_bits, len as u32);
+                let mut bytes = vec![0; dense_channel_bytes(len as u32, w_bits) as usize];
+                pack_dense(&s, w_bits, &mut bytes);
+                let channel = DenseChannel::new(&bytes, len as u32, w_bits).unwrap();
+                for (e, &w) in s.iter().enumerate() {
+                    assert_eq!(
+                        channel.get(e),
+                        i16::from(w),
+                        "w{w_bits} len {len} element {e}"
+                    );
+                }
+                assert_eq!(channel.get(len), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn dense_costs_its_bits_and_no_more_than_a_word_a_plane() {
+        assert_eq!(dense_channel_bytes(288, 8), 288);
+        assert_eq!(dense_channel_bytes(288, 4), 144);
+        assert_eq!(dense_channel_bytes(288, 3), 108);
+        assert_eq!(dense_channel_bytes(36, 7), 4 * (5 + 3 + 2));
+    }
+
+    #[test]
+    fn one_mask_yields_a_pair_of_nibbles() {
+        // What the fast kernels rely on: word >> 4j & 0x000F000F is pair j.
+        let s: Vec<i8> = (0..8).map(|i| i - 4).collect();
+        let mut bytes = [0; 4];
+        pack_dense(&s, 4, &mut bytes);
+        let word = u32::from_le_bytes(bytes);
+        for j in 0..4 {
+            let (low, high) = pair_elements(j);
+            let pair = word >> (4 * j) & 0x000f_000f;
+            assert_eq!((pair & 0xffff) as i8 - 8, s[low]);
+            assert_eq!((pair >> 16) as i8 - 8, s[high]);
+        }
+    }
+
+    #[test]
+    fn sparse_round_trips_and_refuses_lies() {
+        for w_bits in 2..=8 {
+            let mut s = sequence(72, w_bits, 5);
+            s.iter_mut().step_by(3).for_each(|w| *w = 0);
+            let mut bytes = Vec::new();
+            sparse::pack(&s, w_bits, |w| bytes.extend(w.to_le_bytes()));
+            let nonzero = s.iter().filter(|&&w| w != 0).count() as u32;
+            assert_eq!(
+                bytes.len(),
+                sparse::channel_bytes(72, nonzero, w_bits) as usize
+            );
+            let mut back = vec![0i16; 72];
+            sparse::decode(&bytes, 1, 72, w_bits, |_, e, w| back[e] = w).unwrap();
+            assert!(
+                back.iter().zip(&s).all(|(&a, &b)| a == i16::from(b)),
+                "w{w_bits}"
+            );
+
+            let refused = |b: &[u8]| sparse::decode(b, 1, 72, w_bits, |_, _, _| ()).is_err();
+            assert!(refused(&bytes[..bytes.len() - 4]) && refused(&[&bytes[..], &[0; 4]].concat()));
+            bytes[11] |= 0x80; // element 95 of 72
+            assert!(refused(&bytes));
+        }
+    }
+}
