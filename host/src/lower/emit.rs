@@ -1,0 +1,184 @@
+//! Writing a planned network as a blob.
+
+use super::LowerError;
+use super::integer::{IntLayer, IntNet};
+use super::plan::MemoryPlan;
+use shared::blob::write::{LayerData, blob_bytes, write};
+use shared::blob::{Blob, Header, LayerRecord};
+use shared::spec::{Encoding, LayerSpec};
+use shared::weights::{pack_dense, sparse};
+
+/// Sparse streams cost cycles to decode, so they must save at least this share of bytes.
+const SPARSE_GAIN: f64 = 0.1;
+
+/// Bytes of one layer's weight section in each encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerBytes {
+    /// Bit planes.
+    pub dense: usize,
+    /// Bitmap and values, block table included.
+    pub sparse: usize,
+}
+
+/// A blob and what was decided for each of its layers.
+#[derive(Clone, Debug)]
+pub struct Emitted {
+    /// The bytes, checked by [`Blob::new_checked`].
+    pub blob: Vec<u8>,
+    /// The specs as written: encoding and strips chosen.
+    pub specs: Vec<LayerSpec>,
+}
+
+/// Output channel `o`'s weights as stored: `[k_h][k_w][c_in4]`, padding channels zero.
+#[must_use]
+pub fn sequence_of(layer: &IntLayer, o: usize) -> Vec<i8> {
+    let s = &layer.spec;
+    let (c_in, c_in4) = (usize::from(s.c_in), s.c_in4() as usize);
+    let fan_in = usize::from(s.k_h) * usize::from(s.k_w) * c_in;
+    let mut sequence = vec![0; s.sequence_len() as usize];
+    let taps = layer.weights[o * fan_in..(o + 1) * fan_in].chunks_exact(c_in);
+    for (to, from) in sequence.chunks_exact_mut(c_in4).zip(taps) {
+        to[..c_in].copy_from_slice(from);
+    }
+    sequence
+}
+
+/// Chooses the encoding of each layer: sparse where it saves a tenth of the bytes.
+///
+/// Returns the bytes of both, for reports and for the search's prices. Must come before
+/// [`super::plan()`], because the encoding is part of what a layer costs.
+pub fn choose_encoding(net: &mut IntNet) -> Vec<LayerBytes> {
+    net.layers
+        .iter_mut()
+        .map(|layer| {
+            let bytes = encoded_bytes(layer);
+            let gain = 1.0 - bytes.sparse as f64 / bytes.dense.max(1) as f64;
+            let sparse = layer.spec.has_weights() && gain >= SPARSE_GAIN;
+            layer.spec.encoding = if sparse {
+                Encoding::Sparse
+            } else {
+                Encoding::Dense
+            };
+            bytes
+        })
+        .collect()
+}
+
+fn encoded_bytes(layer: &IntLayer) -> LayerBytes {
+    let s = &layer.spec;
+    if !s.has_weights() {
+        return LayerBytes {
+            dense: 0,
+            sparse: 0,
+        };
+    }
+    let fan_in = layer.weights.len() / usize::from(s.c_out);
+    let channel = |w: &[i8]| {
+        let nonzero = w.iter().filter(|&&w| w != 0).count() as u32;
+        sparse::channel_bytes(s.sequence_len(), nonzero, s.w_bits) as usize
+    };
+    LayerBytes {
+        dense: s.dense_channel_bytes() as usize * usize::from(s.c_out),
+        sparse: 4 * (usize::from(s.blocks()) + 1)
+            + layer
+                .weights
+                .chunks_exact(fan_in)
+                .map(channel)
+                .sum::<usize>(),
+    }
+}
+
+/// Writes the blob.
+///
+/// # Errors
+/// [`LowerError::Blob`] where the result does not pass the reader's own check.
+///
+/// # Panics
+/// Where `plan` was made for another network.
+pub fn emit(net: &IntNet, plan: &MemoryPlan) -> Result<Emitted, LowerError> {
+    assert_eq!(
+        net.layers.len(),
+        plan.layers.len(),
+        "the plan belongs to another network"
+    );
+    let sections: Vec<Vec<u8>> = net.layers.iter().map(weight_section).collect();
+    let layers: Vec<LayerData> = net
+        .layers
+        .iter()
+        .zip(&plan.layers)
+        .zip(&sections)
+        .map(|((layer, place), weights)| LayerData {
+            record: LayerRecord {
+                spec: place.spec,
+                in_off: place.in_off,
+                out_off: place.out_off,
+                scratch_off: place.scratch_off,
+                weights_off: 0,
+                weights_len: 0,
+                requant_off: 0,
+            },
+            weights,
+            requants: &layer.requants,
+        })
+        .collect();
+    let mut blob = vec![0; blob_bytes(&layers)];
+    write(header(net, plan), &layers, &mut blob);
+    Blob::new_checked(&blob)?;
+    Ok(Emitted {
+        blob,
+        specs: plan.layers.iter().map(|l| l.spec).collect(),
+    })
+}
+
+fn header(net: &IntNet, plan: &MemoryPlan) -> Header {
+    let mut r_c = [0; 4];
+    r_c[..net.r_c.len()].copy_from_slice(&net.r_c);
+    Header {
+        total_len: 0,
+        crc32: 0,
+        in_h: net.input[0] as u16,
+        in_w: net.input[1] as u16,
+        in_c: net.input[2] as u16,
+        layers: net.layers.len() as u16,
+        r_c,
+        arena_bytes: plan.arena_bytes,
+        logit_scale: net.logit_scale.to_bits(),
+    }
+}
+
+fn weight_section(layer: &IntLayer) -> Vec<u8> {
+    let s = &layer.spec;
+    if !s.has_weights() {
+        return Vec::new();
+    }
+    match s.encoding {
+        Encoding::Dense => {
+            let channel = s.dense_channel_bytes() as usize;
+            let mut out = vec![0; channel * usize::from(s.c_out)];
+            for (o, bytes) in out.chunks_exact_mut(channel).enumerate() {
+                pack_dense(&sequence_of(layer, o), s.w_bits, bytes);
+            }
+            out
+        }
+        Encoding::Sparse => sparse_section(layer),
+    }
+}
+
+fn sparse_section(layer: &IntLayer) -> Vec<u8> {
+    let s = &layer.spec;
+    let per_block = usize::from(s.kernel.block_channels());
+    let mut table = vec![4 * (u32::from(s.blocks()) + 1)];
+    let mut blocks = Vec::new();
+    let base = table[0];
+    for o in 0..usize::from(s.c_out) {
+        sparse::pack(&sequence_of(layer, o), s.w_bits, |w| {
+            blocks.extend(w.to_le_bytes())
+        });
+        if (o + 1) % per_block == 0 || o + 1 == usize::from(s.c_out) {
+            table.push(base + blocks.len() as u32);
+        }
+    }
+    let mut out: Vec<u8> = table.into_iter().flat_map(u32::to_le_bytes).collect();
+    out.extend(blocks);
+    out
+}

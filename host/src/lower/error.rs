@@ -1,0 +1,78 @@
+//! What can keep a network from becoming a blob.
+
+use shared::blob::BlobError;
+use shared::spec::SpecError;
+
+/// Why a network cannot be lowered.
+#[derive(Debug, thiserror::Error)]
+pub enum LowerError {
+    /// An accumulator or its shifted value could overflow 32 bits.
+    #[error(
+        "layer {layer}, output channel {channel}: the accumulator could reach {bound}, beyond what requantization allows ({limit})"
+    )]
+    AccumulatorRange {
+        /// Name of the layer.
+        layer: String,
+        /// Output channel.
+        channel: usize,
+        /// Largest magnitude that the accumulator can reach, the bias included.
+        bound: i64,
+        /// Largest magnitude allowed.
+        limit: i64,
+    },
+    /// A scale that no multiplier can express.
+    #[error(
+        "layer {layer}, output channel {channel}: the scale {scale:e} cannot be expressed by a multiplier"
+    )]
+    Scale {
+        /// Name of the layer.
+        layer: String,
+        /// Output channel.
+        channel: usize,
+        /// `s_w · s_in / s_out`.
+        scale: f64,
+    },
+    /// A weight or a bias is not a number.
+    #[error("layer {layer}: {what} {index} is {value}")]
+    NotFinite {
+        /// Name of the layer.
+        layer: String,
+        /// `weight` or `bias`.
+        what: &'static str,
+        /// Index in the flattened tensor.
+        index: usize,
+        /// The value found.
+        value: f32,
+    },
+    /// The layer cannot be described to the firmware.
+    #[error("layer {layer} cannot be run by the firmware: {error:?}")]
+    Spec {
+        /// Name of the layer.
+        layer: String,
+        /// Why.
+        error: SpecError,
+    },
+    /// The layer does not fit the board's SRAM with the smallest scratch.
+    #[error(
+        "layer {layer} needs {need} bytes of SRAM (input, output and the smallest scratch), the board has {limit}"
+    )]
+    Sram {
+        /// Name of the layer.
+        layer: String,
+        /// Bytes needed.
+        need: u64,
+        /// Bytes there are.
+        limit: u64,
+    },
+    /// What was written does not pass the reader's check: a defect of the writer.
+    #[error("the blob that was written is refused: {0}")]
+    Blob(#[from] BlobError),
+    /// The images are not what the network takes.
+    #[error("images are {got} bytes, the network takes {need} (h·w·c)")]
+    ImageSize {
+        /// Bytes of one image.
+        got: usize,
+        /// Bytes that the network takes.
+        need: usize,
+    },
+}
