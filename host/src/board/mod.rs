@@ -1,1 +1,3 @@
 //! Boards, virtual and real, behind one trait.
+
+pub mod virt;

@@ -56,7 +56,7 @@ fn blocks_and_steps_count_the_same_on_random_streams() {
         let (mut stepped, mut blocked) = (Pipeline::default(), Pipeline::default());
         let mut pc = 0x0800_0000u32;
         for _ in 0..50 {
-            if random.next() % 2 == 0 {
+            if random.next().is_multiple_of(2) {
                 pc = 0x0800_0000 + (random.next() % 0x1000) as u32 * 2;
             }
             let mut block: Option<Block> = None;
