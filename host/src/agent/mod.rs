@@ -1,1 +1,158 @@
 //! Agents that walk a network's layers and choose an action for each.
+//!
+//! An environment (pruning, quantization) calls [`Agent::begin_episode`], asks [`Agent::act`]
+//! once a step, applies what it can of the answer, and hands the whole episode back to
+//! [`Agent::end_episode`] with the actions that were really **applied** and the one terminal
+//! reward. Actions lie in `[0, 1]`; the environment maps them to channels, elements or widths.
+//!
+//! [`Ddpg`] is the learner, [`Random`] the baseline at the same cost. Both are deterministic
+//! for a seed, whatever the number of threads, and [`Agent::save`] holds everything that a
+//! continuation needs to be identical to an unbroken search.
+
+mod adam;
+mod ddpg;
+mod mlp;
+mod noise;
+mod normalize;
+mod random;
+mod replay;
+
+use serde::{Deserialize, Serialize};
+
+pub use adam::Adam;
+pub use ddpg::{Ddpg, DdpgConfig, DdpgState};
+pub use mlp::{Gradients, Mlp, Trace};
+pub use noise::{Schedule, truncated_normal};
+pub use normalize::MinMax;
+pub use random::{Random, RandomState};
+pub use replay::{Replay, Sample};
+
+/// One step of an episode, as it happened: the state the agent saw and the action that was
+/// applied after clipping, rounding and repair, not the one it asked for.
+///
+/// The step's successor is the next transition of the episode; the last one is terminal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Transition {
+    /// Normalised features, `[state_dim]`.
+    pub state: Vec<f32>,
+    /// Applied action, `[action_dim]`, each in `[0, 1]`.
+    pub action: Vec<f32>,
+}
+
+/// What chooses the actions of a search.
+pub trait Agent: Send {
+    /// Name for logs and reports, such as `"ddpg"`.
+    fn name(&self) -> &'static str;
+
+    /// Starts an episode: fixes its exploration.
+    fn begin_episode(&mut self);
+
+    /// The action for one step, `[action_dim]`, each in `[0, 1]`.
+    ///
+    /// # Panics
+    /// If `state` has another length than the agent was made for.
+    fn act(&mut self, state: &[f32]) -> Vec<f32>;
+
+    /// Ends the episode: `transitions` are all its steps in order, the first layer's too, and
+    /// `reward` the raw terminal reward, which every step gets. Learns, where the agent learns.
+    ///
+    /// # Panics
+    /// If there is no transition, or one has other dimensions than the agent was made for.
+    fn end_episode(&mut self, transitions: &[Transition], reward: f32);
+
+    /// Episodes finished so far.
+    fn episode(&self) -> usize;
+
+    /// The complete state: weights, optimizer moments, replay, baseline, generator, counters.
+    /// Meant to be called between episodes.
+    fn save(&self) -> AgentState;
+}
+
+/// Which agent searches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum AgentKind {
+    /// Deep deterministic policy gradient.
+    Ddpg,
+    /// Uniform random actions: the baseline at the same cost.
+    Random,
+}
+
+impl AgentKind {
+    /// A fresh agent for states of `state_dim` features and actions of `action_dim` numbers,
+    /// `steps` steps an episode, scheduled over `episodes` episodes.
+    pub fn build(
+        self,
+        state_dim: usize,
+        action_dim: usize,
+        steps: usize,
+        episodes: usize,
+        seed: u64,
+    ) -> Box<dyn Agent> {
+        match self {
+            Self::Ddpg => Box::new(Ddpg::new(DdpgConfig::new(
+                state_dim, action_dim, steps, episodes, seed,
+            ))),
+            Self::Random => Box::new(Random::new(action_dim, seed)),
+        }
+    }
+}
+
+/// An agent's complete state, for checkpoints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum AgentState {
+    /// Of a [`Ddpg`].
+    Ddpg(Box<DdpgState>),
+    /// Of a [`Random`].
+    Random(Box<RandomState>),
+}
+
+/// Why a saved agent cannot be continued.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The bytes are not a saved agent.
+    #[error("agent state cannot be decoded: {0}")]
+    Decode(#[from] postcard::Error),
+    /// The parts contradict each other.
+    #[error("agent state: {what} has {found} values, its configuration needs {expected}")]
+    Shape {
+        /// Which part.
+        what: &'static str,
+        /// Length found.
+        found: usize,
+        /// Length that the configuration implies.
+        expected: usize,
+    },
+}
+
+impl AgentState {
+    /// Compact binary form; floats keep every bit.
+    ///
+    /// # Errors
+    /// [`AgentError::Decode`] if the encoder fails, which plain data never makes it do.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, AgentError> {
+        Ok(postcard::to_allocvec(self)?)
+    }
+
+    /// The inverse of [`Self::to_bytes`].
+    ///
+    /// # Errors
+    /// [`AgentError::Decode`] where the bytes are no saved agent.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, AgentError> {
+        Ok(postcard::from_bytes(bytes)?)
+    }
+
+    /// The agent that continues exactly where [`Agent::save`] was called.
+    ///
+    /// # Errors
+    /// [`AgentError::Shape`] where parts of the state do not fit together.
+    pub fn load(self) -> Result<Box<dyn Agent>, AgentError> {
+        Ok(match self {
+            Self::Ddpg(state) => Box::new(Ddpg::load(*state)?),
+            Self::Random(state) => Box::new(Random::load(*state)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

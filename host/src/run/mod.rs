@@ -1,1 +1,72 @@
 //! The run folder: configuration, log, checkpoint, resume.
+//!
+//! `runs/<date>-<name>/` holds what one `compress` did:
+//!
+//! | file | what |
+//! |---|---|
+//! | `config.json` | [`RunConfig`]: the resolved configuration and what was compressed |
+//! | `log.jsonl` | one [`EpisodeRecord`] a line, append-only |
+//! | `checkpoint/` | [`Checkpoints`]: everything that an identical continuation needs |
+//! | `policy.json` | [`Policy`]: what was decided for each layer |
+//! | `evaluation.json` | [`Evaluation`]: confusion and broken images, where there are any |
+//! | `summary.json` | [`Summary`]: the figures before and after |
+//! | `model.safetensors`, `model.blob`, `report.html` | what came out |
+//! | `run.lock` | held by the process that works on the run |
+//!
+//! [`RunFolder`] creates, locks, logs, checkpoints and resumes; the other types are what its
+//! files contain. A process may die at any moment: a file is either the old one or the new one,
+//! and a checkpoint is read whole or not at all.
+
+mod atomic;
+mod checkpoint;
+mod config;
+mod error;
+mod evaluation;
+mod folder;
+pub mod interrupt;
+mod lock;
+mod log;
+mod policy;
+mod progress;
+mod record;
+mod summary;
+
+pub use atomic::write_atomic;
+pub use checkpoint::{Checkpoints, Manifest, PartEntry};
+pub use config::{CycleSource, Identity, RunConfig, fingerprint};
+pub use error::RunError;
+pub use evaluation::{BrokenImage, Confusion, Evaluation};
+pub use folder::RunFolder;
+pub use lock::RunLock;
+pub use log::EpisodeLog;
+pub use policy::{LayerFigures, Policy, PolicyLayer};
+pub use progress::{PartTimer, Progress, Stage};
+pub use record::{EpisodeRecord, LayerAction};
+pub use summary::{NetworkFigures, Summary};
+
+/// File names inside a run folder.
+pub mod files {
+    /// [`super::RunConfig`].
+    pub const CONFIG: &str = "config.json";
+    /// [`super::EpisodeRecord`]s.
+    pub const LOG: &str = "log.jsonl";
+    /// Folder of the checkpoint.
+    pub const CHECKPOINT: &str = "checkpoint";
+    /// [`super::Policy`].
+    pub const POLICY: &str = "policy.json";
+    /// [`super::Evaluation`].
+    pub const EVALUATION: &str = "evaluation.json";
+    /// [`super::Summary`].
+    pub const SUMMARY: &str = "summary.json";
+    /// The compressed network's weights.
+    pub const MODEL: &str = "model.safetensors";
+    /// The compressed network for the board.
+    pub const BLOB: &str = "model.blob";
+    /// The report.
+    pub const REPORT: &str = "report.html";
+    /// The lock.
+    pub const LOCK: &str = "run.lock";
+}
+
+#[cfg(test)]
+pub(crate) mod testing;

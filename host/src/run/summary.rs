@@ -1,0 +1,114 @@
+//! `summary.json`, which is also the last line of `compress --json`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A network's figures. Accuracies are fractions of the test images.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NetworkFigures {
+    /// Host, floating point.
+    pub accuracy_float: f64,
+    /// Host, integer simulation.
+    pub accuracy_integer: f64,
+    /// On the board, over the [`Self::images_board`] images that it ran; null where it ran none.
+    pub accuracy_board: Option<f64>,
+    /// Images that the board ran, every logit equal to the host's.
+    pub images_board: usize,
+    /// Nonzero weights and biases in the blob.
+    pub parameters: u64,
+    /// Weights and biases after channel removal, zeros included.
+    pub parameters_dense: u64,
+    /// Dense multiply-accumulates of one inference.
+    pub macs: u64,
+    /// Bytes of the blob's file.
+    pub blob_bytes: u64,
+    /// Bytes of the arena that the blob states, scratch included.
+    pub sram_bytes: u64,
+    /// Cycles of one inference.
+    pub cycles: u64,
+    /// Milliseconds of one inference at the board's clock.
+    pub ms: f64,
+    /// Why the board ran no image, where it ran none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub board_reason: Option<String>,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Path of the run folder.
+    pub run: String,
+    /// Name of the board.
+    pub board: String,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// The given network, 8 bits, dense.
+    pub before: NetworkFigures,
+    /// The compressed one.
+    pub after: NetworkFigures,
+    /// The given network after the same fine-tuning, where that was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<NetworkFigures>,
+    /// Episodes of both searches.
+    pub episodes: usize,
+    /// Layer timings that the board was asked for.
+    pub timings_measured: u64,
+    /// Layer timings that came from the table.
+    pub timings_cached: u64,
+    /// Wall-clock seconds, over all resumes.
+    pub seconds: f64,
+    /// The same by part of the work.
+    pub seconds_by_part: BTreeMap<String, f64>,
+    /// Path of the report.
+    pub report: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_the_documented_ones() {
+        let mut summary = Summary::default();
+        let value = serde_json::to_value(&summary).unwrap();
+        let keys =
+            |v: &serde_json::Value| v.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(
+            keys(&value),
+            [
+                "run",
+                "board",
+                "seed",
+                "before",
+                "after",
+                "episodes",
+                "timings_measured",
+                "timings_cached",
+                "seconds",
+                "seconds_by_part",
+                "report"
+            ]
+        );
+        assert_eq!(
+            keys(&value["before"]),
+            [
+                "accuracy_float",
+                "accuracy_integer",
+                "accuracy_board",
+                "images_board",
+                "parameters",
+                "parameters_dense",
+                "macs",
+                "blob_bytes",
+                "sram_bytes",
+                "cycles",
+                "ms"
+            ]
+        );
+        assert!(value["before"]["accuracy_board"].is_null());
+        summary.control = Some(NetworkFigures::default());
+        let value = serde_json::to_value(&summary).unwrap();
+        assert_eq!(keys(&value["control"]), keys(&value["before"]));
+    }
+}
