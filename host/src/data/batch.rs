@@ -1,0 +1,217 @@
+//! From pictures to normalized batches in `[c, n, h, w]`.
+
+use super::Dataset;
+use super::resize::AreaResize;
+use crate::nn::Rng;
+use serde::{Deserialize, Serialize};
+
+/// How pixels become numbers: `x = (pixel − 255·mean_c)/(255·std_c)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Normalization {
+    /// Mean of each channel, as a fraction of 255.
+    pub mean: Vec<f32>,
+    /// Deviation of each channel, as a fraction of 255.
+    pub std: Vec<f32>,
+}
+
+impl Normalization {
+    /// The value of each of the 256 pixel values in channel `c`.
+    fn table(&self, c: usize) -> [f32; 256] {
+        let (mean, std) = (f64::from(self.mean[c]), f64::from(self.std[c]));
+        std::array::from_fn(|pixel| ((pixel as f64 - 255.0 * mean) / (255.0 * std)) as f32)
+    }
+}
+
+/// Random changes of training pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Augment {
+    /// Pixels of mirrored border that a crop may reach into.
+    pub pad: usize,
+    /// Whether half of the pictures are mirrored left to right.
+    pub flip: bool,
+}
+
+impl Default for Augment {
+    fn default() -> Self {
+        Self { pad: 4, flip: true }
+    }
+}
+
+/// The pictures with these indices as they are: `[c, n, h, w]`.
+///
+/// # Panics
+/// Where an index is out of range or the channels of `normalization` do not fit.
+pub fn plain_batch(data: &Dataset, indices: &[usize], normalization: &Normalization) -> Vec<f32> {
+    let plane = data.h * data.w;
+    let mut out = vec![0.0f32; data.c * indices.len() * plane];
+    for (c, channel) in out.chunks_exact_mut(indices.len() * plane).enumerate() {
+        let table = normalization.table(c);
+        for (i, to) in indices.iter().zip(channel.chunks_exact_mut(plane)) {
+            let pixels = data.image(*i).iter().skip(c).step_by(data.c);
+            to.iter_mut()
+                .zip(pixels)
+                .for_each(|(t, p)| *t = table[usize::from(*p)]);
+        }
+    }
+    out
+}
+
+/// Randomly cropped and mirrored pictures, `[c, n, side, side]`; where `side` is smaller
+/// than the pictures they are shrunk by area. `data` must hold square pictures for that.
+///
+/// # Panics
+/// As [`plain_batch`], and where pictures that are not square would be resized.
+pub fn augmented_batch(
+    data: &Dataset,
+    indices: &[usize],
+    normalization: &Normalization,
+    augment: Augment,
+    side: usize,
+    rng: &mut Rng,
+) -> Vec<f32> {
+    let moves: Vec<Move> = indices.iter().map(|_| Move::draw(augment, rng)).collect();
+    let resize = (side != data.h).then(|| {
+        assert_eq!(data.h, data.w, "only square pictures can be resized");
+        AreaResize::new(data.h, side)
+    });
+    let out_plane = if resize.is_some() {
+        side * side
+    } else {
+        data.h * data.w
+    };
+    let mut out = vec![0.0f32; data.c * indices.len() * out_plane];
+    let mut cropped = vec![0.0f32; data.h * data.w];
+    for (c, channel) in out.chunks_exact_mut(indices.len() * out_plane).enumerate() {
+        let table = normalization.table(c);
+        for ((i, m), to) in indices
+            .iter()
+            .zip(&moves)
+            .zip(channel.chunks_exact_mut(out_plane))
+        {
+            match &resize {
+                None => m.apply(data, *i, c, &table, to),
+                Some(resize) => {
+                    m.apply(data, *i, c, &table, &mut cropped);
+                    resize.apply(&cropped, to);
+                }
+            }
+        }
+    }
+    out
+}
+
+/// One picture's crop and reflection.
+struct Move {
+    down: isize,
+    right: isize,
+    flip: bool,
+}
+
+impl Move {
+    fn draw(augment: Augment, rng: &mut Rng) -> Self {
+        let mut shift = || rng.below(2 * augment.pad + 1) as isize - augment.pad as isize;
+        let (down, right) = (shift(), shift());
+        Self {
+            down,
+            right,
+            flip: rng.coin() && augment.flip,
+        }
+    }
+
+    fn apply(&self, data: &Dataset, i: usize, c: usize, table: &[f32; 256], to: &mut [f32]) {
+        let image = data.image(i);
+        let columns: Vec<usize> = (0..data.w)
+            .map(|x| {
+                let x = if self.flip { data.w - 1 - x } else { x };
+                reflect(x as isize + self.right, data.w) * data.c + c
+            })
+            .collect();
+        for (y, row) in to.chunks_exact_mut(data.w).enumerate() {
+            let y = reflect(y as isize + self.down, data.h);
+            let source = &image[y * data.w * data.c..][..data.w * data.c];
+            for (t, x) in row.iter_mut().zip(&columns) {
+                *t = table[usize::from(source[*x])];
+            }
+        }
+    }
+}
+
+/// The index inside `0..n` that `i` mirrors to, the border pixel not repeated.
+fn reflect(i: isize, n: usize) -> usize {
+    let last = n as isize - 1;
+    let i = if i < 0 { -i } else { i };
+    let i = if i > last { 2 * last - i } else { i };
+    i.clamp(0, last) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data() -> Dataset {
+        let images = (0..2 * 8 * 8 * 3).map(|i| (i * 7 % 256) as u8).collect();
+        Dataset {
+            images,
+            labels: vec![0, 1],
+            rows: vec![0, 1],
+            class_names: vec!["a".into(), "b".into()],
+            h: 8,
+            w: 8,
+            c: 3,
+        }
+    }
+
+    fn identity() -> Normalization {
+        Normalization {
+            mean: vec![0.0; 3],
+            std: vec![1.0 / 255.0; 3],
+        }
+    }
+
+    #[test]
+    fn plain_batch_is_channel_major() {
+        let data = data();
+        let x = plain_batch(&data, &[1, 0], &identity());
+        let at = |c: usize, n: usize, y: usize, x_: usize| x[((c * 2 + n) * 8 + y) * 8 + x_];
+        for (c, y, x_) in [(0, 0, 0), (2, 3, 4), (1, 7, 7)] {
+            let pixel = data.image(1)[(y * 8 + x_) * 3 + c];
+            assert!((at(c, 0, y, x_) - f32::from(pixel)).abs() < 1e-3);
+        }
+    }
+
+    #[test]
+    fn no_augmentation_equals_the_plain_batch() {
+        let data = data();
+        let none = Augment {
+            pad: 0,
+            flip: false,
+        };
+        let x = augmented_batch(&data, &[0, 1], &identity(), none, 8, &mut Rng::new(0));
+        assert_eq!(x, plain_batch(&data, &[0, 1], &identity()));
+    }
+
+    #[test]
+    fn augmentation_repeats_with_its_seed() {
+        let data = data();
+        let draw = |seed| {
+            let mut rng = Rng::new(seed);
+            augmented_batch(
+                &data,
+                &[0; 16],
+                &identity(),
+                Augment::default(),
+                6,
+                &mut rng,
+            )
+        };
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+        assert_eq!(draw(1).len(), 3 * 16 * 36);
+    }
+
+    #[test]
+    fn reflection_does_not_repeat_the_border() {
+        let indices: Vec<usize> = (-3..11).map(|i| reflect(i, 8)).collect();
+        assert_eq!(indices, [3, 2, 1, 0, 1, 2, 3, 4, 5, 6, 7, 6, 5, 4]);
+    }
+}

@@ -1,0 +1,122 @@
+//! One folder of pictures per class, the classes in the order of their names.
+
+use super::{DataError, Dataset};
+use image::DynamicImage;
+use rayon::prelude::*;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Loads a folder whose sub-folders are the classes.
+pub(super) fn load(path: &Path) -> Result<Dataset, DataError> {
+    let mut class_names = Vec::new();
+    let (mut files, mut labels) = (Vec::new(), Vec::new());
+    for class in sorted_entries(path)?.into_iter().filter(|p| p.is_dir()) {
+        let pictures: Vec<PathBuf> = sorted_entries(&class)?
+            .into_iter()
+            .filter(|p| is_picture(p))
+            .collect();
+        if pictures.is_empty() {
+            continue;
+        }
+        labels.extend(pictures.iter().map(|_| class_names.len() as u32));
+        files.extend(pictures);
+        class_names.push(file_name(&class));
+    }
+    let bytes = files
+        .iter()
+        .map(|f| fs::read(f).map_err(DataError::io(f)))
+        .collect::<Result<Vec<_>, _>>()?;
+    let (images, [h, w, c]) = decode_all(path, &bytes)?;
+    Ok(Dataset {
+        images,
+        rows: (0..labels.len() as u32).collect(),
+        labels,
+        class_names,
+        h,
+        w,
+        c,
+    })
+}
+
+/// Whether a folder has sub-folders with pictures.
+pub(super) fn is_class_folder(path: &Path) -> bool {
+    let has_pictures = |p: &PathBuf| {
+        p.is_dir() && sorted_entries(p).is_ok_and(|files| files.iter().any(|f| is_picture(f)))
+    };
+    sorted_entries(path).is_ok_and(|entries| entries.iter().any(has_pictures))
+}
+
+pub(super) fn sorted_entries(path: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut entries = fs::read_dir(path)
+        .and_then(|entries| {
+            entries
+                .map(|e| Ok(e?.path()))
+                .collect::<Result<Vec<_>, _>>()
+        })
+        .map_err(DataError::io(path))?;
+    entries.sort();
+    Ok(entries)
+}
+
+pub(super) fn file_name(path: &Path) -> String {
+    path.file_name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+fn is_picture(path: &Path) -> bool {
+    let extension = path.extension().map(|e| e.to_ascii_lowercase());
+    extension.is_some_and(|e| e == "png" || e == "jpg" || e == "jpeg")
+}
+
+/// Decodes pictures, which must all have the size of the first, to `[n, h, w, c]`.
+pub(super) fn decode_all(
+    path: &Path,
+    files: &[Vec<u8>],
+) -> Result<(Vec<u8>, [usize; 3]), DataError> {
+    let Some(first) = files.first() else {
+        return Err(DataError::Empty { path: path.into() });
+    };
+    let first = decode(path, 0, first)?;
+    let channels = if first.color().has_color() { 3 } else { 1 };
+    let expected = [first.height() as usize, first.width() as usize, channels];
+    let mut pixels = vec![0u8; files.len() * expected.iter().product::<usize>()];
+    pixels
+        .par_chunks_mut(pixels_of(expected))
+        .zip(files)
+        .enumerate()
+        .try_for_each(|(row, (to, file))| {
+            let picture = decode(path, row, file)?;
+            let found = [
+                picture.height() as usize,
+                picture.width() as usize,
+                channels,
+            ];
+            if found != expected {
+                return Err(DataError::ImageSize {
+                    path: path.into(),
+                    row,
+                    found,
+                    expected,
+                });
+            }
+            match channels {
+                3 => to.copy_from_slice(&picture.into_rgb8()),
+                _ => to.copy_from_slice(&picture.into_luma8()),
+            }
+            Ok(())
+        })?;
+    Ok((pixels, expected))
+}
+
+fn pixels_of(size: [usize; 3]) -> usize {
+    size.iter().product::<usize>().max(1)
+}
+
+fn decode(path: &Path, row: usize, file: &[u8]) -> Result<DynamicImage, DataError> {
+    image::load_from_memory(file).map_err(|source| DataError::Decode {
+        path: path.into(),
+        row,
+        source,
+    })
+}

@@ -1,0 +1,173 @@
+//! Which layout a path holds, and how its pictures are split.
+
+use super::folder::{self, file_name, sorted_entries};
+use super::{DataError, Dataset, cifar_bin, parquet};
+use std::path::{Path, PathBuf};
+
+/// Rows of CIFAR-10's training set.
+const CIFAR_TRAIN_ROWS: usize = 50_000;
+/// First row of it that is used for validation.
+const CIFAR_VALIDATION_START: u32 = 45_000;
+/// In sets without a rule of their own, one row in this many is used for validation.
+const VALIDATION_EVERY: u32 = 10;
+
+/// Pictures by what they may be used for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Splits {
+    /// For weights, fine-tuning, re-estimation of normalization, calibration.
+    pub train: Dataset,
+    /// For rewards and the choice between models.
+    pub validation: Dataset,
+    /// For the last measurement alone; `None` where the set has no test part.
+    pub test: Option<Dataset>,
+}
+
+/// Loads the pictures at `path`: a folder with Hugging Face parquet files
+/// (`train*.parquet`, optionally `validation*` and `test*`), with CIFAR-10 binary batches,
+/// or with one sub-folder of pictures per class (optionally below `train`, `validation`
+/// and `test`); or one parquet or binary file.
+///
+/// Where there is no validation part, rows 45,000 to 49,999 of a training part of 50,000
+/// rows are it; of any other, and of class folders, every tenth row.
+///
+/// # Errors
+/// [`DataError`], naming the file and the row.
+pub fn load(path: &Path) -> Result<Splits, DataError> {
+    let unknown = || DataError::UnknownLayout { path: path.into() };
+    let found = match path.is_file() {
+        true => from_file(path),
+        false => ["", "data", "plain_text", "cifar-10-batches-bin"]
+            .iter()
+            .map(|sub| path.join(sub))
+            .filter(|folder| folder.is_dir())
+            .find_map(|folder| from_folder(&folder)),
+    };
+    let parts = found.ok_or_else(unknown)?;
+    let train = parts.layout.load(&parts.train)?;
+    let load_if = |files: &[PathBuf]| match files.is_empty() {
+        true => Ok(None),
+        false => parts.layout.load(files).map(Some),
+    };
+    let test = load_if(&parts.test)?;
+    let (train, validation) = match load_if(&parts.validation)? {
+        Some(validation) => (train, validation),
+        None => split(&train, parts.layout),
+    };
+    Ok(Splits {
+        train,
+        validation,
+        test,
+    })
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Layout {
+    Parquet,
+    CifarBinary,
+    ClassFolders,
+}
+
+impl Layout {
+    fn load(self, files: &[PathBuf]) -> Result<Dataset, DataError> {
+        let load_one: fn(&Path) -> Result<Dataset, DataError> = match self {
+            Self::CifarBinary => return cifar_bin::load(files),
+            Self::Parquet => parquet::load,
+            Self::ClassFolders => folder::load,
+        };
+        let mut all = load_one(&files[0])?;
+        for file in &files[1..] {
+            let next = load_one(file)?;
+            let size = |d: &Dataset| [d.h, d.w, d.c];
+            if size(&next) != size(&all) {
+                return Err(DataError::ImageSize {
+                    path: file.clone(),
+                    row: 0,
+                    found: size(&next),
+                    expected: size(&all),
+                });
+            }
+            all.append(next);
+        }
+        Ok(all)
+    }
+}
+
+/// What was found: the files (or, for class folders, the folders) of each part.
+struct Parts {
+    layout: Layout,
+    train: Vec<PathBuf>,
+    validation: Vec<PathBuf>,
+    test: Vec<PathBuf>,
+}
+
+fn from_file(path: &Path) -> Option<Parts> {
+    let layout = match path.extension()?.to_str()? {
+        "parquet" => Layout::Parquet,
+        "bin" => Layout::CifarBinary,
+        _ => return None,
+    };
+    Some(Parts {
+        layout,
+        train: vec![path.into()],
+        validation: Vec::new(),
+        test: Vec::new(),
+    })
+}
+
+fn from_folder(path: &Path) -> Option<Parts> {
+    let entries = sorted_entries(path).ok()?;
+    let files = |prefix: &str, extension: &str| -> Vec<PathBuf> {
+        let fits = |p: &&PathBuf| {
+            p.is_file()
+                && file_name(p).starts_with(prefix)
+                && p.extension().is_some_and(|e| e == extension)
+        };
+        entries.iter().filter(fits).cloned().collect()
+    };
+    let folders = |name: &str| -> Vec<PathBuf> {
+        let folder = path.join(name);
+        match folder::is_class_folder(&folder) {
+            true => vec![folder],
+            false => Vec::new(),
+        }
+    };
+    let parts = |layout, train, validation, test| Parts {
+        layout,
+        train,
+        validation,
+        test,
+    };
+    let candidates = [
+        parts(
+            Layout::Parquet,
+            files("train", "parquet"),
+            files("valid", "parquet"),
+            files("test", "parquet"),
+        ),
+        parts(
+            Layout::CifarBinary,
+            files("data_batch", "bin"),
+            Vec::new(),
+            files("test_batch", "bin"),
+        ),
+        parts(
+            Layout::ClassFolders,
+            folders("train"),
+            folders("validation"),
+            folders("test"),
+        ),
+        parts(Layout::ClassFolders, folders(""), Vec::new(), Vec::new()),
+    ];
+    candidates.into_iter().find(|p| !p.train.is_empty())
+}
+
+/// Splits a training part that came without a validation part.
+fn split(all: &Dataset, layout: Layout) -> (Dataset, Dataset) {
+    let cifar = layout != Layout::ClassFolders && all.len() == CIFAR_TRAIN_ROWS;
+    let held_out = |i: &usize| match cifar {
+        true => all.rows[*i] >= CIFAR_VALIDATION_START,
+        false => all.rows[*i] % VALIDATION_EVERY == VALIDATION_EVERY - 1,
+    };
+    let (validation, train): (Vec<usize>, Vec<usize>) = (0..all.len()).partition(held_out);
+    (all.select(&train), all.select(&validation))
+}

@@ -1,0 +1,225 @@
+//! The Hugging Face image layout: a struct column `img` (or `image`) with the encoded
+//! `bytes` and their `path`, an integer column `label`, and our optional column `row`.
+
+use super::{DataError, Dataset, folder::decode_all};
+use ::parquet::basic::Type as PhysicalType;
+use ::parquet::column::reader::get_typed_column_reader;
+use ::parquet::data_type::{ByteArrayType, DataType, Int32Type, Int64Type};
+use ::parquet::file::reader::{FileReader, SerializedFileReader};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+/// The still encoded pictures of a parquet file.
+pub(super) struct EncodedRows {
+    /// Picture files as stored.
+    pub bytes: Vec<Vec<u8>>,
+    /// Their paths, such as `truck/0998.jpg`; empty where the file has none.
+    pub paths: Vec<String>,
+    /// Labels, checked against the classes.
+    pub labels: Vec<u32>,
+    /// Row numbers: the column `row`, else the position.
+    pub rows: Vec<u32>,
+    /// Names of the classes.
+    pub class_names: Vec<String>,
+}
+
+/// Reads and decodes a parquet file.
+pub(super) fn load(path: &Path) -> Result<Dataset, DataError> {
+    let encoded = read_encoded(path)?;
+    let (images, [h, w, c]) = decode_all(path, &encoded.bytes)?;
+    Ok(Dataset {
+        images,
+        labels: encoded.labels,
+        rows: encoded.rows,
+        class_names: encoded.class_names,
+        h,
+        w,
+        c,
+    })
+}
+
+/// Reads a parquet file without decoding its pictures.
+pub(super) fn read_encoded(path: &Path) -> Result<EncodedRows, DataError> {
+    let file = File::open(path).map_err(DataError::io(path))?;
+    let table = Table {
+        path,
+        reader: SerializedFileReader::new(file).map_err(|e| DataError::parquet(path, e))?,
+    };
+    let leaf = table
+        .leaf(&["img.bytes", "image.bytes"])
+        .ok_or_else(|| DataError::parquet(path, "no column `img.bytes` or `image.bytes`"))?;
+    let bytes: Vec<Vec<u8>> = table.byte_arrays(leaf)?;
+    if bytes.is_empty() {
+        return Err(DataError::Empty { path: path.into() });
+    }
+    let leaf = table
+        .leaf(&["label"])
+        .ok_or_else(|| DataError::parquet(path, "no column `label`"))?;
+    let labels = table.integers(leaf)?;
+    let rows = match table.leaf(&["row"]) {
+        Some(leaf) => row_numbers(path, &table.integers(leaf)?)?,
+        None => (0..labels.len() as u32).collect(),
+    };
+    let paths = match table.leaf(&["img.path", "image.path"]) {
+        Some(leaf) => table.byte_arrays(leaf).unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let paths: Vec<String> = paths
+        .iter()
+        .map(|p| String::from_utf8_lossy(p).into_owned())
+        .collect();
+    let class_names = table
+        .declared_classes()
+        .unwrap_or_else(|| classes_from_paths(&paths, &labels));
+    Ok(EncodedRows {
+        labels: checked_labels(path, &labels, class_names.len())?,
+        bytes,
+        paths,
+        rows,
+        class_names,
+    })
+}
+
+struct Table<'a> {
+    path: &'a Path,
+    reader: SerializedFileReader<File>,
+}
+
+impl Table<'_> {
+    fn leaf(&self, names: &[&str]) -> Option<usize> {
+        let schema = self.reader.metadata().file_metadata().schema_descr();
+        (0..schema.num_columns())
+            .find(|i| names.contains(&schema.column(*i).path().string().as_str()))
+    }
+
+    fn physical_type(&self, leaf: usize) -> PhysicalType {
+        let schema = self.reader.metadata().file_metadata().schema_descr();
+        schema.column(leaf).physical_type()
+    }
+
+    fn wrong_type(&self, leaf: usize) -> DataError {
+        let schema = self.reader.metadata().file_metadata().schema_descr();
+        let column = schema.column(leaf);
+        let reason = format!(
+            "column `{}` has the type {}",
+            column.path().string(),
+            column.physical_type()
+        );
+        DataError::parquet(self.path, reason)
+    }
+
+    /// A whole column of the physical type `T`.
+    fn column<T: DataType>(&self, leaf: usize) -> Result<Vec<T::T>, DataError> {
+        let fail = |e| DataError::parquet(self.path, e);
+        let mut values = Vec::new();
+        let mut rows = 0;
+        for g in 0..self.reader.num_row_groups() {
+            let group = self.reader.get_row_group(g).map_err(fail)?;
+            let column = group.get_column_reader(leaf).map_err(fail)?;
+            let mut column = get_typed_column_reader::<T>(column);
+            let mut levels = Vec::new();
+            loop {
+                levels.clear();
+                let (records, _, _) = column
+                    .read_records(4096, Some(&mut levels), None, &mut values)
+                    .map_err(fail)?;
+                if records == 0 {
+                    break;
+                }
+                rows += records;
+            }
+        }
+        if values.len() != rows {
+            let nulls = rows - values.len();
+            return Err(DataError::parquet(
+                self.path,
+                format!("{nulls} of {rows} values of column {leaf} are null"),
+            ));
+        }
+        let expected = self.reader.metadata().file_metadata().num_rows();
+        if i64::try_from(rows) != Ok(expected) {
+            return Err(DataError::parquet(
+                self.path,
+                format!("column {leaf} has {rows} rows, the file says {expected}"),
+            ));
+        }
+        Ok(values)
+    }
+
+    fn byte_arrays(&self, leaf: usize) -> Result<Vec<Vec<u8>>, DataError> {
+        if self.physical_type(leaf) != PhysicalType::BYTE_ARRAY {
+            return Err(self.wrong_type(leaf));
+        }
+        let values = self.column::<ByteArrayType>(leaf)?;
+        Ok(values.iter().map(|v| v.data().to_vec()).collect())
+    }
+
+    fn integers(&self, leaf: usize) -> Result<Vec<i64>, DataError> {
+        match self.physical_type(leaf) {
+            PhysicalType::INT64 => self.column::<Int64Type>(leaf),
+            PhysicalType::INT32 => {
+                let values = self.column::<Int32Type>(leaf)?;
+                Ok(values.into_iter().map(i64::from).collect())
+            }
+            _ => Err(self.wrong_type(leaf)),
+        }
+    }
+
+    /// Class names that the `datasets` library wrote into the file's metadata.
+    fn declared_classes(&self) -> Option<Vec<String>> {
+        let metadata = self.reader.metadata().file_metadata();
+        let entry = metadata
+            .key_value_metadata()?
+            .iter()
+            .find(|kv| kv.key == "huggingface")?;
+        let value: serde_json::Value = serde_json::from_str(entry.value.as_deref()?).ok()?;
+        let names = value.pointer("/info/features/label/names")?.as_array()?;
+        names.iter().map(|n| Some(n.as_str()?.to_owned())).collect()
+    }
+}
+
+/// The folder in each path names the label's class; without paths the classes are
+/// numbered up to the largest label.
+fn classes_from_paths(paths: &[String], labels: &[i64]) -> Vec<String> {
+    let mut votes: BTreeMap<&str, BTreeMap<i64, usize>> = BTreeMap::new();
+    for (path, label) in paths.iter().zip(labels) {
+        if let Some((folder, _)) = path.rsplit_once('/') {
+            *votes.entry(folder).or_default().entry(*label).or_default() += 1;
+        }
+    }
+    let mut names = vec![String::new(); votes.len()];
+    for (folder, labels) in &votes {
+        let label = labels.iter().max_by_key(|(_, n)| **n).map(|(l, _)| *l);
+        if let Some(slot) = label.and_then(|l| names.get_mut(usize::try_from(l).ok()?)) {
+            *slot = (*folder).to_owned();
+        }
+    }
+    if !names.is_empty() && names.iter().all(|n| !n.is_empty()) {
+        return names;
+    }
+    let classes = labels.iter().max().map_or(0, |m| m + 1).max(0);
+    (0..classes).map(|i| format!("class {i}")).collect()
+}
+
+fn checked_labels(path: &Path, labels: &[i64], classes: usize) -> Result<Vec<u32>, DataError> {
+    let check = |(row, label): (usize, &i64)| match u32::try_from(*label) {
+        Ok(l) if (l as usize) < classes => Ok(l),
+        _ => Err(DataError::Label {
+            path: path.into(),
+            row,
+            label: *label,
+            classes,
+        }),
+    };
+    labels.iter().enumerate().map(check).collect()
+}
+
+fn row_numbers(path: &Path, rows: &[i64]) -> Result<Vec<u32>, DataError> {
+    rows.iter()
+        .map(|r| {
+            u32::try_from(*r)
+                .map_err(|_| DataError::parquet(path, format!("row number {r} is out of range")))
+        })
+        .collect()
+}
