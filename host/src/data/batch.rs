@@ -15,6 +15,33 @@ pub struct Normalization {
 }
 
 impl Normalization {
+    /// Mean and deviation of each channel of these pictures, the mean rounded to a whole
+    /// pixel value (`r_c/255`), so that an integer network centres its input exactly.
+    pub fn measured(data: &Dataset) -> Self {
+        let n = (data.images.len() / data.c).max(1) as f64;
+        let (mut mean, mut std) = (Vec::new(), Vec::new());
+        for c in 0..data.c {
+            let pixels = || {
+                data.images
+                    .iter()
+                    .skip(c)
+                    .step_by(data.c)
+                    .map(|p| f64::from(*p))
+            };
+            let centre = pixels().sum::<f64>() / n;
+            let variance = pixels().map(|p| (p - centre).powi(2)).sum::<f64>() / n;
+            mean.push((centre.round() / 255.0) as f32);
+            // Four decimals say all there is to say; a flat channel is not scaled.
+            let deviation = (variance.sqrt() / 255.0 * 1e4).round() / 1e4;
+            std.push(if deviation > 0.0 {
+                deviation as f32
+            } else {
+                1.0
+            });
+        }
+        Self { mean, std }
+    }
+
     /// The value of each of the 256 pixel values in channel `c`.
     fn table(&self, c: usize) -> [f32; 256] {
         let (mean, std) = (f64::from(self.mean[c]), f64::from(self.std[c]));
@@ -165,6 +192,23 @@ mod tests {
         Normalization {
             mean: vec![0.0; 3],
             std: vec![1.0 / 255.0; 3],
+        }
+    }
+
+    #[test]
+    fn measured_normalization_centres_on_whole_pixels() {
+        let data = data();
+        let measured = Normalization::measured(&data);
+        let x = plain_batch(&data, &[0, 1], &measured);
+        for (c, channel) in x.chunks_exact(128).enumerate() {
+            let r = 255.0 * measured.mean[c];
+            assert!((r - r.round()).abs() < 1e-4);
+            let mean = channel.iter().sum::<f32>() / 128.0;
+            let var = channel.iter().map(|v| v * v).sum::<f32>() / 128.0;
+            assert!(
+                mean.abs() < 0.02 && (var - 1.0).abs() < 0.01,
+                "{mean} {var}"
+            );
         }
     }
 

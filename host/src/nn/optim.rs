@@ -54,7 +54,7 @@ pub trait Optimizer {
 
 /// Which optimizer, as configurations write it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind")]
+#[serde(rename_all = "snake_case")]
 pub enum OptimizerKind {
     /// Stochastic gradient descent with Nesterov momentum.
     Sgd {
@@ -71,6 +71,13 @@ pub enum OptimizerKind {
 }
 
 impl OptimizerKind {
+    /// Replaces the weight decay.
+    pub fn set_weight_decay(&mut self, decay: f64) {
+        match self {
+            Self::Sgd { weight_decay, .. } | Self::Adam { weight_decay } => *weight_decay = decay,
+        }
+    }
+
     /// The optimizer over these parameters, with fresh state.
     ///
     /// # Errors

@@ -1,1 +1,20 @@
 //! The VGG family: configuration, network, costs, import.
+//!
+//! `config` says what a network looks like, `network` holds its tensors and trains it
+//! (`train`), `weights` reads and writes PyTorch's safetensors, `folded` is the network
+//! at inference, with batch normalization folded into the convolutions.
+
+mod config;
+mod error;
+mod folded;
+mod network;
+mod schedule;
+mod train;
+mod weights;
+
+pub use config::{Item, LayerKind, LayerShape, Pool, VggConfig};
+pub use error::VggError;
+pub use folded::{Folded, FoldedLayer, evaluate};
+pub use network::{ConvLayer, LinearLayer, Vgg};
+pub use schedule::{Stage, TrainConfig};
+pub use train::{Batch, Distillation, Model, Progress, TrainOutcome, Trainer};

@@ -1,0 +1,300 @@
+//! `train`: a VGG from pictures, from scratch.
+
+use super::{INTERRUPTED, interrupt_flag};
+use crate::data::{self, Dataset, Normalization, Splits};
+use crate::nn::{Rng, write_atomically};
+use crate::vgg::{Progress, TrainConfig, TrainOutcome, Trainer, Vgg, VggConfig, evaluate};
+use anyhow::{Context, Result, anyhow, bail};
+use candle_core::Device;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Deserialize, Serialize};
+use std::io::IsTerminal;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+const CHECKPOINT: &str = "checkpoint.safetensors";
+const SETTINGS: &str = "train.json";
+/// Between checkpoints.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+/// Validation pictures that are looked at while training.
+const GLANCE: usize = 1000;
+
+/// Options of `train`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// vgg-small, vgg11, vgg13, vgg16, vgg19, or a config.json.
+    #[arg(long, default_value = "vgg-small")]
+    arch: String,
+    /// Pictures: parquet files, CIFAR-10 binary batches, or a folder per class.
+    #[arg(long, required_unless_present = "resume")]
+    data: Option<PathBuf>,
+    /// Folder for model.safetensors and config.json.
+    #[arg(long, required_unless_present = "resume")]
+    out: Option<PathBuf>,
+    /// Times that every training picture is seen.
+    #[arg(long, default_value_t = 20.0)]
+    epochs: f64,
+    /// Seed of the weights, the order of the pictures and their augmentation.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Highest learning rate.
+    #[arg(long)]
+    lr: Option<f64>,
+    /// Weight decay.
+    #[arg(long)]
+    weight_decay: Option<f64>,
+    /// Also measure the test pictures, once, when all is done.
+    #[arg(long)]
+    test: bool,
+    /// Go on with the training in this folder; its own settings apply.
+    #[arg(long, conflicts_with_all = ["data", "out"])]
+    resume: Option<PathBuf>,
+    /// End with one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Everything that a resumed training needs to be the same one.
+#[derive(Debug, Serialize, Deserialize)]
+struct Settings {
+    network: VggConfig,
+    data: PathBuf,
+    training: TrainConfig,
+    test: bool,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let start = Instant::now();
+    let out = match (&args.resume, &args.out) {
+        (Some(folder), _) | (None, Some(folder)) => folder.clone(),
+        (None, None) => bail!("either --out or --resume is needed"),
+    };
+    let (settings, splits) = match &args.resume {
+        Some(folder) => resumed(folder)?,
+        None => fresh(args, &out)?,
+    };
+    let device = Device::cuda_if_available(0)?;
+    let seed = settings.training.seed;
+    let mut net = Vgg::new(settings.network.clone(), &mut Rng::new(seed), &device)?;
+    let session = Session {
+        out,
+        settings,
+        splits,
+        resume: args.resume.is_some(),
+    };
+    let outcome = session.train(&net)?;
+    if !outcome.finished {
+        eprintln!(
+            "stopped at step {} of {}; to go on: cargo run -p host -- train --resume {}",
+            outcome.step,
+            session.settings.training.steps,
+            session.out.display()
+        );
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+    session.finish(&mut net, &outcome, start, args.json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn fresh(args: &Args, out: &Path) -> Result<(Settings, Splits)> {
+    let path = args
+        .data
+        .as_ref()
+        .ok_or_else(|| anyhow!("--data is needed"))?;
+    let splits = data::load(path)?;
+    let network = network(&args.arch, &splits.train)?;
+    let mut training =
+        TrainConfig::from_scratch(&network, splits.train.len(), args.epochs, args.seed);
+    training.lr = args.lr.unwrap_or(training.lr);
+    if let Some(decay) = args.weight_decay {
+        training.optimizer.set_weight_decay(decay);
+    }
+    let settings = Settings {
+        network,
+        data: path.canonicalize().unwrap_or_else(|_| path.clone()),
+        training,
+        test: args.test,
+    };
+    std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
+    write_atomically(&out.join(SETTINGS), &serde_json::to_vec_pretty(&settings)?)?;
+    Ok((settings, splits))
+}
+
+fn resumed(folder: &Path) -> Result<(Settings, Splits)> {
+    let path = folder.join(SETTINGS);
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("no training to resume: cannot read {}", path.display()))?;
+    let settings: Settings =
+        serde_json::from_str(&text).with_context(|| format!("cannot parse {}", path.display()))?;
+    let splits = data::load(&settings.data)?;
+    splits
+        .train
+        .check_fits(settings.network.input, settings.network.num_classes)?;
+    Ok((settings, splits))
+}
+
+/// A preset fitted to the pictures, or a configuration file that must fit them.
+fn network(arch: &str, train: &Dataset) -> Result<VggConfig> {
+    if let Some(preset) = VggConfig::preset(arch) {
+        let network = VggConfig {
+            num_classes: train.classes(),
+            input: [train.h, train.w, train.c],
+            normalization: Normalization::measured(train),
+            ..preset
+        };
+        network.validate()?;
+        return Ok(network);
+    }
+    if !Path::new(arch).is_file() {
+        let known = VggConfig::PRESETS.join(", ");
+        bail!("no architecture `{arch}`: try {known}, or the path of a config.json");
+    }
+    let network = VggConfig::read(Path::new(arch))?;
+    train.check_fits(network.input, network.num_classes)?;
+    Ok(network)
+}
+
+struct Session {
+    out: PathBuf,
+    settings: Settings,
+    splits: Splits,
+    resume: bool,
+}
+
+impl Session {
+    fn train(&self, net: &Vgg) -> Result<TrainOutcome> {
+        let config = &self.settings.training;
+        let mut trainer = Trainer::new(net, config.clone())?;
+        let checkpoint = self.out.join(CHECKPOINT);
+        if self.resume && checkpoint.is_file() {
+            trainer.restore(&checkpoint)?;
+            eprintln!("resumed at step {} of {}", trainer.step(), config.steps);
+        }
+        let interrupted = interrupt_flag()?;
+        let bar = progress_bar(config.steps);
+        let per_epoch = (self.splits.train.len() / config.batch).max(1);
+        let all: Vec<usize> = (0..self.splits.train.len()).collect();
+        let mut saved = Instant::now();
+        let mut failure = None;
+        let outcome = trainer.run(&self.splits.train, &all, |trainer, p| {
+            let message = describe(p, per_epoch);
+            bar.set_position(p.step as u64);
+            bar.set_message(message.clone());
+            let stop = interrupted.load(Ordering::SeqCst);
+            let epoch_ends = p.step % per_epoch == 0;
+            let mut write = || -> Result<()> {
+                if epoch_ends && p.step < p.steps {
+                    let accuracy = self.save_model(net, GLANCE)?;
+                    let line = format!("{message}, validation {:.2} %", 100.0 * accuracy);
+                    say(&bar, &line);
+                }
+                if stop || saved.elapsed() > CHECKPOINT_EVERY || p.step == p.steps {
+                    trainer.save(&checkpoint)?;
+                    saved = Instant::now();
+                }
+                Ok(())
+            };
+            failure = write().err();
+            match stop || failure.is_some() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })?;
+        bar.finish_and_clear();
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(outcome),
+        }
+    }
+
+    /// Writes the model as it is, with its accuracy on the first `n` validation pictures.
+    fn save_model(&self, net: &Vgg, n: usize) -> Result<f64> {
+        let validation = &self.splits.validation;
+        let looked_at: Vec<usize> = (0..validation.len().min(n)).collect();
+        let accuracy = evaluate(&net.fold()?, validation, &looked_at);
+        let mut model = net.clone();
+        let extra = &mut model.config.extra;
+        extra.insert("parameters".into(), net.config.parameters().into());
+        extra.insert("validation_accuracy".into(), accuracy.into());
+        extra.insert("validation_images".into(), looked_at.len().into());
+        model.save(&self.out, false)?;
+        Ok(accuracy)
+    }
+
+    fn finish(
+        &self,
+        net: &mut Vgg,
+        outcome: &TrainOutcome,
+        start: Instant,
+        json: bool,
+    ) -> Result<()> {
+        let training = &self.settings.training;
+        let epochs = training.steps as f64 * training.batch as f64 / self.splits.train.len() as f64;
+        let extra = &mut net.config.extra;
+        extra.insert("epochs".into(), ((epochs * 10.0).round() / 10.0).into());
+        extra.insert("seed".into(), training.seed.into());
+        if let (true, Some(test)) = (self.settings.test, &self.splits.test) {
+            let all: Vec<usize> = (0..test.len()).collect();
+            let accuracy = evaluate(&net.fold()?, test, &all);
+            net.config
+                .extra
+                .insert("test_accuracy".into(), accuracy.into());
+        }
+        let accuracy = self.save_model(net, usize::MAX)?;
+        let seconds = start.elapsed().as_secs_f64();
+        let summary = serde_json::json!({
+            "out": self.out,
+            "architecture": net.config.architecture,
+            "parameters": net.config.parameters(),
+            "macs": net.config.macs(),
+            "epochs": epochs,
+            "images_trained": outcome.images,
+            "images_per_second": outcome.images as f64 / seconds,
+            "loss": outcome.mean_loss,
+            "validation_accuracy": accuracy,
+            "test_accuracy": net.config.extra.get("test_accuracy"),
+            "seconds": seconds,
+        });
+        println!(
+            "validation accuracy {:.2} % on {} pictures, {} parameters, {:.0} s: {}",
+            100.0 * accuracy,
+            self.splits.validation.len(),
+            net.config.parameters(),
+            seconds,
+            self.out.display()
+        );
+        if json {
+            println!("{summary}");
+        }
+        Ok(())
+    }
+}
+
+fn describe(p: &Progress, per_epoch: usize) -> String {
+    format!(
+        "epoch {}/{}, loss {:.3}, {} px, {:.0} img/s",
+        p.step.div_ceil(per_epoch),
+        p.steps.div_ceil(per_epoch),
+        p.loss,
+        p.side,
+        p.images_per_second
+    )
+}
+
+/// A line above the bar, or on its own where there is no terminal.
+fn say(bar: &ProgressBar, line: &str) {
+    match std::io::stderr().is_terminal() {
+        true => bar.println(line),
+        false => eprintln!("{line}"),
+    }
+}
+
+fn progress_bar(steps: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("train {bar:24} {msg}, eta {eta}");
+    ProgressBar::new(steps as u64)
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

@@ -1,0 +1,393 @@
+//! What a VGG looks like: layers, classes, input.
+
+use super::VggError;
+use crate::data::Normalization;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+/// An element of a network's list of layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// 3x3 convolution with this many output channels, then normalization (if any), ReLU.
+    Conv(usize),
+    /// 2x2 max-pooling: `"M"`.
+    MaxPool,
+    /// Global average pooling: `"A"`.
+    AvgPool,
+}
+
+impl Serialize for Item {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Conv(width) => serializer.serialize_u64(*width as u64),
+            Self::MaxPool => serializer.serialize_str("M"),
+            Self::AvgPool => serializer.serialize_str("A"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Item {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // By way of `Value`: serde's own buffering (`untagged`, `flatten`) cannot read
+        // numbers once any dependency turns on serde_json's arbitrary precision.
+        let value = Value::deserialize(deserializer)?;
+        match (value.as_u64(), value.as_str()) {
+            (Some(width), _) => Ok(Self::Conv(width as usize)),
+            (_, Some("M")) => Ok(Self::MaxPool),
+            (_, Some("A")) => Ok(Self::AvgPool),
+            _ => Err(serde::de::Error::custom(format!(
+                "layer {value} is neither a width nor \"M\" nor \"A\""
+            ))),
+        }
+    }
+}
+
+/// A VGG: 3x3 convolutions, pooling, fully connected layers.
+///
+/// As JSON: the keys are the fields' names, with `mean` and `std` in place of
+/// `normalization`, and `batch_norm` (default true) and `hidden` (default empty) optional.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]
+pub struct VggConfig {
+    /// A name, such as `vgg16_bn`.
+    pub architecture: String,
+    /// Convolutions and pooling, in order.
+    pub cfg: Vec<Item>,
+    /// Classes.
+    pub num_classes: usize,
+    /// `[h, w, c]`.
+    pub input: [usize; 3],
+    /// How pixels become numbers (the keys `mean` and `std`).
+    pub normalization: Normalization,
+    /// Whether each convolution is followed by batch normalization (and has no bias).
+    pub batch_norm: bool,
+    /// Widths of fully connected layers before the last one.
+    pub hidden: Vec<usize>,
+    /// Whatever else the file says: accuracies, epochs, provenance.
+    pub extra: Map<String, Value>,
+}
+
+impl TryFrom<Map<String, Value>> for VggConfig {
+    type Error = String;
+
+    fn try_from(mut map: Map<String, Value>) -> Result<Self, String> {
+        Ok(Self {
+            architecture: take(&mut map, "architecture")?,
+            cfg: take(&mut map, "cfg")?,
+            num_classes: take(&mut map, "num_classes")?,
+            input: take(&mut map, "input")?,
+            normalization: Normalization {
+                mean: take(&mut map, "mean")?,
+                std: take(&mut map, "std")?,
+            },
+            batch_norm: take::<Option<bool>>(&mut map, "batch_norm")?.unwrap_or(true),
+            hidden: take::<Option<Vec<usize>>>(&mut map, "hidden")?.unwrap_or_default(),
+            extra: map,
+        })
+    }
+}
+
+/// Takes a key out of a JSON object; a missing one counts as null.
+fn take<T: DeserializeOwned>(map: &mut Map<String, Value>, key: &str) -> Result<T, String> {
+    let value = map.shift_remove(key).unwrap_or(Value::Null);
+    serde_json::from_value(value).map_err(|e| format!("key `{key}`: {e}"))
+}
+
+impl From<VggConfig> for Map<String, Value> {
+    fn from(config: VggConfig) -> Self {
+        let mut map = Self::new();
+        map.insert("architecture".into(), config.architecture.into());
+        let items = config.cfg.iter().map(|item| match item {
+            Item::Conv(width) => Value::from(*width),
+            Item::MaxPool => "M".into(),
+            Item::AvgPool => "A".into(),
+        });
+        map.insert("cfg".into(), items.collect());
+        map.insert("num_classes".into(), config.num_classes.into());
+        map.insert("input".into(), config.input.to_vec().into());
+        map.insert("mean".into(), decimals(&config.normalization.mean));
+        map.insert("std".into(), decimals(&config.normalization.std));
+        map.insert("batch_norm".into(), config.batch_norm.into());
+        if !config.hidden.is_empty() {
+            map.insert("hidden".into(), config.hidden.into());
+        }
+        map.extend(config.extra);
+        map
+    }
+}
+
+/// Numbers in their shortest decimal form that reads back as the same `f32`.
+fn decimals(values: &[f32]) -> Value {
+    let shortest = |v: &f32| v.to_string().parse::<f64>().unwrap_or(f64::from(*v));
+    values.iter().map(shortest).collect()
+}
+
+/// What a layer computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LayerKind {
+    /// 3x3 convolution, stride 1, padding 1.
+    Conv,
+    /// Fully connected.
+    Linear,
+}
+
+/// What pools a convolution's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pool {
+    /// 2x2 maximum, stride 2.
+    Max,
+    /// Mean over the whole map.
+    Average,
+}
+
+/// A layer with weights, and its sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerShape {
+    /// What it computes.
+    pub kind: LayerKind,
+    /// Input channels, or features.
+    pub c_in: usize,
+    /// Output channels, or features.
+    pub c_out: usize,
+    /// Height of its map (input and output are alike; 1 where fully connected).
+    pub h: usize,
+    /// Width of its map.
+    pub w: usize,
+    /// Pooling of its output.
+    pub pool: Option<Pool>,
+}
+
+impl LayerShape {
+    /// Weights of one output channel.
+    pub fn fan_in(&self) -> usize {
+        match self.kind {
+            LayerKind::Conv => 9 * self.c_in,
+            LayerKind::Linear => self.c_in,
+        }
+    }
+
+    /// Weights, without biases.
+    pub fn weights(&self) -> usize {
+        self.c_out * self.fan_in()
+    }
+
+    /// Multiply-accumulates, padding included.
+    pub fn macs(&self) -> u64 {
+        self.weights() as u64 * (self.h * self.w) as u64
+    }
+
+    /// `[h, w, c]` after pooling.
+    pub fn output(&self) -> [usize; 3] {
+        match self.pool {
+            None => [self.h, self.w, self.c_out],
+            Some(Pool::Max) => [self.h / 2, self.w / 2, self.c_out],
+            Some(Pool::Average) => [1, 1, self.c_out],
+        }
+    }
+}
+
+impl VggConfig {
+    /// A network by name, for CIFAR-10: `vgg-small`, `vgg11`, `vgg13`, `vgg16`, `vgg19`.
+    pub fn preset(name: &str) -> Option<Self> {
+        use Item::{AvgPool as A, Conv as C, MaxPool as M};
+        let cfg = match name {
+            "vgg-small" => vec![C(32), C(32), M, C(64), C(64), M, C(128), C(128), A],
+            "vgg11" => blocks([1, 1, 2, 2, 2]),
+            "vgg13" => blocks([2, 2, 2, 2, 2]),
+            "vgg16" => blocks([2, 2, 3, 3, 3]),
+            "vgg19" => blocks([2, 2, 4, 4, 4]),
+            _ => return None,
+        };
+        // Means in whole pixel values, so that the integer network centres its input
+        // exactly; CIFAR-10's own are 0.4914, 0.4822, 0.4465.
+        let mean = [125.0, 123.0, 114.0].map(|r: f32| r / 255.0).to_vec();
+        let std = vec![0.2470, 0.2435, 0.2616];
+        Some(Self {
+            architecture: name.to_owned(),
+            cfg,
+            num_classes: 10,
+            input: [32, 32, 3],
+            normalization: Normalization { mean, std },
+            batch_norm: true,
+            hidden: Vec::new(),
+            extra: Map::new(),
+        })
+    }
+
+    /// Names that [`VggConfig::preset`] knows.
+    pub const PRESETS: [&'static str; 5] = ["vgg-small", "vgg11", "vgg13", "vgg16", "vgg19"];
+
+    /// Checks that the layers make a network.
+    ///
+    /// # Errors
+    /// [`VggError::Config`].
+    pub fn validate(&self) -> Result<(), VggError> {
+        let fail = |reason: String| Err(VggError::Config { reason });
+        let [mut h, mut w, c] = self.input;
+        if h * w * c == 0 || self.num_classes == 0 {
+            return fail(format!(
+                "input {:?} and {} classes must not be 0",
+                self.input, self.num_classes
+            ));
+        }
+        let n = &self.normalization;
+        if n.mean.len() != c || n.std.len() != c || n.std.iter().any(|s| *s <= 0.0) {
+            return fail(format!("mean and std must have {c} values, std positive"));
+        }
+        for (i, item) in self.cfg.iter().enumerate() {
+            let after_conv = i > 0 && matches!(self.cfg[i - 1], Item::Conv(_));
+            match item {
+                Item::Conv(0) => return fail(format!("layer {i} has width 0")),
+                Item::Conv(_) => {}
+                _ if !after_conv => {
+                    return fail(format!("layer {i} pools, but no convolution is before it"));
+                }
+                Item::MaxPool if h < 2 || w < 2 => {
+                    return fail(format!("layer {i} pools a map of {h}x{w}"));
+                }
+                Item::MaxPool => (h, w) = (h / 2, w / 2),
+                Item::AvgPool => (h, w) = (1, 1),
+            }
+        }
+        match self.cfg.iter().any(|i| matches!(i, Item::Conv(_))) {
+            true => Ok(()),
+            false => fail("there is no convolution".into()),
+        }
+    }
+
+    /// The layers with weights, in order: convolutions, then fully connected ones.
+    pub fn layers(&self) -> Vec<LayerShape> {
+        let [mut h, mut w, mut c] = self.input;
+        let mut layers: Vec<LayerShape> = Vec::new();
+        for item in &self.cfg {
+            let pool = match item {
+                Item::Conv(width) => {
+                    layers.push(LayerShape {
+                        kind: LayerKind::Conv,
+                        c_in: c,
+                        c_out: *width,
+                        h,
+                        w,
+                        pool: None,
+                    });
+                    c = *width;
+                    continue;
+                }
+                Item::MaxPool => Pool::Max,
+                Item::AvgPool => Pool::Average,
+            };
+            if let Some(last) = layers.last_mut() {
+                last.pool = Some(pool);
+                [h, w, _] = last.output();
+            }
+        }
+        let mut features = h * w * c;
+        for width in self.hidden.iter().chain([&self.num_classes]) {
+            layers.push(LayerShape {
+                kind: LayerKind::Linear,
+                c_in: features,
+                c_out: *width,
+                h: 1,
+                w: 1,
+                pool: None,
+            });
+            features = *width;
+        }
+        layers
+    }
+
+    /// Trainable parameters: weights, normalization or biases, classifier.
+    pub fn parameters(&self) -> usize {
+        let biases = |l: &LayerShape| match (l.kind, self.batch_norm) {
+            (LayerKind::Conv, true) => 2 * l.c_out,
+            _ => l.c_out,
+        };
+        self.layers().iter().map(|l| l.weights() + biases(l)).sum()
+    }
+
+    /// Dense multiply-accumulates of one picture.
+    pub fn macs(&self) -> u64 {
+        self.layers().iter().map(LayerShape::macs).sum()
+    }
+
+    /// Whether pictures of `side` x `side` also give the classifier its features, so that
+    /// training may begin with smaller pictures.
+    pub fn takes_side(&self, side: usize) -> bool {
+        let smaller = Self {
+            input: [side, side, self.input[2]],
+            ..self.clone()
+        };
+        let features = |c: &Self| {
+            c.layers()
+                .iter()
+                .find(|l| l.kind == LayerKind::Linear)
+                .copied()
+        };
+        smaller.validate().is_ok() && features(&smaller) == features(self)
+    }
+}
+
+/// The classical VGG on CIFAR-10: blocks of 64, 128, 256, 512 and 512 channels.
+fn blocks(convolutions: [usize; 5]) -> Vec<Item> {
+    let widths = [64, 128, 256, 512, 512];
+    let block = |(n, width)| std::iter::repeat_n(Item::Conv(width), n).chain([Item::MaxPool]);
+    convolutions
+        .into_iter()
+        .zip(widths)
+        .flat_map(block)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_have_their_known_sizes() {
+        let preset = |name| VggConfig::preset(name).expect("known");
+        let small = preset("vgg-small");
+        assert_eq!(small.parameters(), 288_746);
+        assert_eq!(preset("vgg19").parameters(), 20_035_018);
+        assert_eq!(preset("vgg16").parameters(), 14_724_042);
+        assert_eq!(small.macs(), 38_634_752);
+        for name in VggConfig::PRESETS {
+            preset(name).validate().expect("valid");
+        }
+    }
+
+    #[test]
+    fn json_keeps_unknown_keys() {
+        let text = r#"{"architecture":"x","cfg":[8,"M",16,"A"],"num_classes":3,
+            "input":[8,8,3],"mean":[0.5,0.5,0.5],"std":[0.2,0.2,0.2],"test_accuracy":0.5}"#;
+        let config: VggConfig = serde_json::from_str(text).expect("parses");
+        assert_eq!(config.cfg[1], Item::MaxPool);
+        assert!(config.batch_norm);
+        assert_eq!(config.extra["test_accuracy"], 0.5);
+        let again: VggConfig =
+            serde_json::from_str(&serde_json::to_string(&config).expect("writes")).expect("parses");
+        assert_eq!(again, config);
+    }
+
+    #[test]
+    fn impossible_networks_are_refused() {
+        let with = |cfg: Vec<Item>| {
+            let small = VggConfig::preset("vgg-small").expect("known");
+            VggConfig { cfg, ..small }.validate().is_err()
+        };
+        assert!(with(vec![]));
+        assert!(with(vec![Item::Conv(0)]));
+        assert!(with(vec![Item::MaxPool, Item::Conv(8)]));
+        let deep = std::iter::repeat_n([Item::Conv(8), Item::MaxPool], 6);
+        assert!(with(deep.flatten().collect()));
+    }
+
+    #[test]
+    fn only_averaging_networks_take_smaller_pictures() {
+        let takes = |name, side| VggConfig::preset(name).expect("known").takes_side(side);
+        assert!(takes("vgg-small", 20) && takes("vgg-small", 24));
+        assert!(!takes("vgg16", 20));
+    }
+}

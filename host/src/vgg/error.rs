@@ -1,0 +1,91 @@
+//! What can be wrong with a network, its weights, or its training.
+
+use crate::nn::StoreError;
+use std::path::PathBuf;
+
+/// Errors of the VGG family; each names the file, the tensor or the step.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VggError {
+    /// The configuration describes no network.
+    #[error("configuration: {reason}")]
+    Config {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A configuration file that does not parse.
+    #[error("cannot parse {path}: {reason}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// The parser's reason.
+        reason: String,
+    },
+    /// Reading failed.
+    #[error("cannot read {path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A tensor file could not be read or written.
+    #[error("weights: {0}")]
+    Store(#[from] StoreError),
+    /// The weights lack a tensor that the configuration needs.
+    #[error("weights: tensor `{tensor}` {expected:?} is missing in {path}")]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// Its name.
+        tensor: String,
+        /// The shape that it should have.
+        expected: Vec<usize>,
+    },
+    /// A tensor of another shape than the configuration needs.
+    #[error("weights: tensor `{tensor}` is {found:?}, the model needs {expected:?}, in {path}")]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// Its name.
+        tensor: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape that the model needs.
+        expected: Vec<usize>,
+    },
+    /// NaN or infinite weights.
+    #[error(
+        "weights: tensor `{tensor}` has a value that is not finite at element {index}, in {path}"
+    )]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// Its name.
+        tensor: String,
+        /// The first such element.
+        index: usize,
+    },
+    /// Training diverged.
+    #[error("the loss is not finite at step {step} (learning rate {lr:.2e})")]
+    Diverged {
+        /// The step, counted from 0.
+        step: usize,
+        /// Its learning rate.
+        lr: f64,
+    },
+    /// A checkpoint of another training.
+    #[error("checkpoint {path} does not fit: {reason}")]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        reason: String,
+    },
+    /// No picture to train on.
+    #[error("there are no pictures to train on")]
+    NoData,
+    /// An operator failed.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}

@@ -1,0 +1,515 @@
+//! The training loop, for networks from scratch and for fine-tuning.
+
+use super::{TrainConfig, Vgg, VggConfig, VggError};
+use crate::data::{Dataset, augmented_batch, plain_batch};
+use crate::nn::{
+    Optimizer, Parameter, Rng, distillation, one_hot, read_tensors, soft_cross_entropy,
+    write_tensors,
+};
+use candle_core::{Device, Result as CandleResult, Tensor, Var};
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Instant;
+
+/// Batches made ahead of the step that uses them.
+const PREFETCH: usize = 2;
+/// Streams of the seed: orders of the pictures from 0, augmentations from here on.
+const AUGMENT_STREAM: u64 = 1 << 32;
+
+/// What the loop trains.
+pub trait Model {
+    /// Input and classes.
+    fn config(&self) -> &VggConfig;
+    /// Logits `[n, classes]` of `x` `[c, n, h, w]`, with a graph for gradients. `rng` is
+    /// the step's own, for noise.
+    ///
+    /// # Errors
+    /// Where the shapes do not fit.
+    fn forward_train(&self, x: &Tensor, rng: &mut Rng) -> CandleResult<Tensor>;
+    /// Everything trainable.
+    fn parameters(&self) -> Vec<Parameter>;
+    /// Everything that a checkpoint needs, by name.
+    fn tensors(&self) -> Vec<(String, Var)>;
+    /// A term that is added to the loss in step `step` of `steps`.
+    ///
+    /// # Errors
+    /// Where an operator fails.
+    fn regularizer(&self, _step: usize, _steps: usize) -> CandleResult<Option<Tensor>> {
+        Ok(None)
+    }
+    /// Called after each step of the optimizer.
+    ///
+    /// # Errors
+    /// Where an operator fails.
+    fn after_step(&self) -> CandleResult<()> {
+        Ok(())
+    }
+}
+
+impl Model for Vgg {
+    fn config(&self) -> &VggConfig {
+        &self.config
+    }
+
+    fn forward_train(&self, x: &Tensor, _rng: &mut Rng) -> CandleResult<Tensor> {
+        Vgg::forward_train(self, x)
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        Vgg::parameters(self)
+    }
+
+    fn tensors(&self) -> Vec<(String, Var)> {
+        Vgg::tensors(self)
+    }
+
+    fn after_step(&self) -> CandleResult<()> {
+        self.apply_masks()
+    }
+}
+
+/// A teacher's logits for the training pictures.
+#[derive(Clone, Copy, Debug)]
+pub struct Distillation<'a> {
+    /// `[pictures of the data set, classes]`.
+    pub logits: &'a [f32],
+    /// Share of the loss; the rest is the labels'.
+    pub weight: f64,
+    /// Softens both distributions.
+    pub temperature: f64,
+}
+
+/// A training step's pictures.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Indices in the data set.
+    pub indices: Vec<usize>,
+    /// Normalized, `[c, n, side, side]`.
+    pub x: Vec<f32>,
+    /// Height and width.
+    pub size: (usize, usize),
+}
+
+/// How far a training is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// Steps done.
+    pub step: usize,
+    /// Steps in all.
+    pub steps: usize,
+    /// Loss of the last step.
+    pub loss: f64,
+    /// Learning rate of the last step.
+    pub lr: f64,
+    /// Height of its pictures.
+    pub side: usize,
+    /// Pictures a second, over this run.
+    pub images_per_second: f64,
+}
+
+/// What a run of the loop did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrainOutcome {
+    /// Whether all steps are done; `false` where the observer stopped it.
+    pub finished: bool,
+    /// Steps done, those of earlier runs included.
+    pub step: usize,
+    /// Pictures trained on in this run.
+    pub images: usize,
+    /// Mean loss of this run's steps.
+    pub mean_loss: f64,
+}
+
+/// A training that can be stopped, saved and gone on with, to the same bits.
+pub struct Trainer<'a, M: Model> {
+    model: &'a M,
+    config: TrainConfig,
+    optimizer: Box<dyn Optimizer>,
+    step: usize,
+    teacher: Option<Distillation<'a>>,
+}
+
+impl<'a, M: Model> Trainer<'a, M> {
+    /// A training at its first step.
+    ///
+    /// # Errors
+    /// Where the device has no memory left.
+    pub fn new(model: &'a M, config: TrainConfig) -> Result<Self, VggError> {
+        Ok(Self {
+            optimizer: config.optimizer.build(model.parameters())?,
+            model,
+            config,
+            step: 0,
+            teacher: None,
+        })
+    }
+
+    /// The same with a teacher.
+    pub fn with_teacher(mut self, teacher: Distillation<'a>) -> Self {
+        self.teacher = Some(teacher);
+        self
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// Writes everything that the rest of the training depends on, atomically.
+    ///
+    /// # Errors
+    /// [`VggError::Store`].
+    pub fn save(&self, path: &Path) -> Result<(), VggError> {
+        let mut tensors = HashMap::new();
+        for (name, var) in self.model.tensors() {
+            tensors.insert(format!("model.{name}"), var.as_detached_tensor());
+        }
+        for (name, tensor) in self.optimizer.state() {
+            tensors.insert(format!("optimizer.{name}"), tensor);
+        }
+        let metadata = HashMap::from([
+            ("step".to_owned(), self.step.to_string()),
+            ("config".to_owned(), fingerprint(&self.config)),
+        ]);
+        Ok(write_tensors(path, &tensors, metadata)?)
+    }
+
+    /// Goes on from what [`Trainer::save`] wrote.
+    ///
+    /// # Errors
+    /// [`VggError::Checkpoint`] where it is of another training.
+    pub fn restore(&mut self, path: &Path) -> Result<(), VggError> {
+        let stored = read_tensors(path)?;
+        let misfit = |reason: String| VggError::Checkpoint {
+            path: path.to_owned(),
+            reason,
+        };
+        if stored.metadata.get("config") != Some(&fingerprint(&self.config)) {
+            return Err(misfit("it was made with other training settings".into()));
+        }
+        let step = stored.metadata.get("step").and_then(|s| s.parse().ok());
+        let step = step.ok_or_else(|| misfit("it does not say its step".into()))?;
+        for (name, var) in self.model.tensors() {
+            match stored.tensors.get(&format!("model.{name}")) {
+                Some(t) if t.shape() == var.shape() => var.set(&t.to_device(var.device())?)?,
+                Some(t) => {
+                    let shapes = format!("{:?}, not {:?}", t.dims(), var.dims());
+                    return Err(misfit(format!("`{name}` is {shapes}")));
+                }
+                None => return Err(misfit(format!("`{name}` is missing"))),
+            }
+        }
+        let state = stored
+            .tensors
+            .into_iter()
+            .filter_map(|(name, t)| Some((name.strip_prefix("optimizer.")?.to_owned(), t)))
+            .collect();
+        self.optimizer
+            .load_state(&state)
+            .map_err(|e| misfit(e.to_string()))?;
+        self.step = step;
+        Ok(())
+    }
+
+    /// Trains to the last step, on the pictures with these indices, or until `observe`,
+    /// called after each step, breaks off.
+    ///
+    /// # Errors
+    /// [`VggError::Diverged`], naming the step; [`VggError::NoData`].
+    pub fn run(
+        &mut self,
+        data: &Dataset,
+        indices: &[usize],
+        mut observe: impl FnMut(&Self, &Progress) -> ControlFlow<()>,
+    ) -> Result<TrainOutcome, VggError> {
+        if indices.is_empty() {
+            return Err(VggError::NoData);
+        }
+        let (start, first) = (Instant::now(), self.step);
+        let plan = Plan {
+            network: self.model.config().clone(),
+            config: self.config.clone(),
+            data,
+            indices,
+        };
+        let steps = self.config.steps;
+        std::thread::scope(|scope| {
+            let (sender, batches) = sync_channel(PREFETCH);
+            scope.spawn(move || plan.send_batches(first..steps, &sender));
+            let (mut images, mut total) = (0, 0.0);
+            let outcome = |step, finished, images, total: f64| TrainOutcome {
+                finished,
+                step,
+                images,
+                mean_loss: total / f64::max((step - first) as f64, 1.0),
+            };
+            while self.step < steps {
+                let Some(batch) = next(&batches) else {
+                    break;
+                };
+                let (lr, side) = (self.config.lr_at(self.step), batch.size.0);
+                images += batch.indices.len();
+                let loss = self.take_step(data, batch, lr)?;
+                total += loss;
+                let progress = Progress {
+                    step: self.step,
+                    steps,
+                    loss,
+                    lr,
+                    side,
+                    images_per_second: images as f64 / start.elapsed().as_secs_f64(),
+                };
+                if observe(self, &progress).is_break() {
+                    return Ok(outcome(self.step, self.step == steps, images, total));
+                }
+            }
+            Ok(outcome(self.step, true, images, total))
+        })
+    }
+
+    /// One step; gives its loss.
+    fn take_step(&mut self, data: &Dataset, batch: Batch, lr: f64) -> Result<f64, VggError> {
+        let classes = self.model.config().num_classes;
+        let parameters = self.model.parameters();
+        let device = parameters
+            .first()
+            .map_or(Device::Cpu, |p| p.var.device().clone());
+        let (h, w) = batch.size;
+        let x = Tensor::from_vec(batch.x, (data.c, batch.indices.len(), h, w), &device)?;
+        let mut rng = Rng::stream(self.config.seed, (2 * AUGMENT_STREAM) + self.step as u64);
+        let logits = self.model.forward_train(&x, &mut rng)?;
+        let labels: Vec<u32> = batch.indices.iter().map(|i| data.labels[*i]).collect();
+        let targets = one_hot(&labels, classes, self.config.label_smoothing, &device)?;
+        let mut loss = soft_cross_entropy(&logits, &targets)?;
+        if let Some(teacher) = self.teacher {
+            let rows = batch.indices.iter();
+            let rows = rows.flat_map(|i| &teacher.logits[i * classes..][..classes]);
+            let rows = Tensor::from_vec(rows.copied().collect(), logits.shape(), &device)?;
+            let soft = distillation(&logits, &rows, teacher.temperature)?;
+            loss = ((loss * (1.0 - teacher.weight))? + (soft * teacher.weight)?)?;
+        }
+        if let Some(term) = self.model.regularizer(self.step, self.config.steps)? {
+            loss = (loss + term)?;
+        }
+        let value = f64::from(loss.to_scalar::<f32>()?);
+        if !value.is_finite() {
+            let step = self.step;
+            return Err(VggError::Diverged { step, lr });
+        }
+        self.optimizer.step(&loss.backward()?, lr)?;
+        self.model.after_step()?;
+        self.step += 1;
+        Ok(value)
+    }
+}
+
+fn next(batches: &Receiver<Batch>) -> Option<Batch> {
+    batches.recv().ok()
+}
+
+/// Everything of a configuration that a checkpoint must agree with.
+fn fingerprint(config: &TrainConfig) -> String {
+    serde_json::to_string(config).unwrap_or_default()
+}
+
+/// Which pictures each step gets, and how they are changed. Every step's draw has its own
+/// stream of the seed, so that a resumed training sees the same batches.
+struct Plan<'a> {
+    network: VggConfig,
+    config: TrainConfig,
+    data: &'a Dataset,
+    indices: &'a [usize],
+}
+
+impl Plan<'_> {
+    fn send_batches(&self, steps: std::ops::Range<usize>, sender: &SyncSender<Batch>) {
+        let size = self.config.batch.clamp(1, self.indices.len());
+        let per_epoch = self.indices.len() / size;
+        let mut order: (Option<usize>, Vec<usize>) = (None, Vec::new());
+        for step in steps {
+            let epoch = step / per_epoch;
+            if order.0 != Some(epoch) {
+                order = (Some(epoch), self.indices.to_vec());
+                Rng::stream(self.config.seed, epoch as u64).shuffle(&mut order.1);
+            }
+            let chosen = &order.1[step % per_epoch * size..][..size];
+            // The receiver is gone when the training has been stopped.
+            if sender.send(self.batch(step, chosen)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn batch(&self, step: usize, indices: &[usize]) -> Batch {
+        let normalization = &self.network.normalization;
+        let side = self.config.side_at(step, self.data.h);
+        let (x, size) = match self.config.augment {
+            None => (
+                plain_batch(self.data, indices, normalization),
+                (self.data.h, self.data.w),
+            ),
+            Some(augment) => {
+                let mut rng = Rng::stream(self.config.seed, AUGMENT_STREAM + step as u64);
+                let x = augmented_batch(self.data, indices, normalization, augment, side, &mut rng);
+                let full = side == self.data.h;
+                (
+                    x,
+                    if full {
+                        (self.data.h, self.data.w)
+                    } else {
+                        (side, side)
+                    },
+                )
+            }
+        };
+        Batch {
+            indices: indices.to_vec(),
+            x,
+            size,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Item, evaluate};
+    use super::*;
+
+    /// Pictures of two classes: bright left half, bright right half.
+    fn halves(n: usize) -> Dataset {
+        let mut rng = Rng::new(5);
+        let mut images = Vec::new();
+        let labels: Vec<u32> = (0..n as u32).map(|i| i % 2).collect();
+        for label in &labels {
+            for i in 0..8 * 8 * 3 {
+                let bright = (i / 3 % 8 >= 4) == (*label == 1);
+                images.push((rng.below(100) + if bright { 120 } else { 0 }) as u8);
+            }
+        }
+        Dataset {
+            images,
+            rows: (0..n as u32).collect(),
+            labels,
+            class_names: vec!["left".into(), "right".into()],
+            h: 8,
+            w: 8,
+            c: 3,
+        }
+    }
+
+    fn network() -> Vgg {
+        let config = VggConfig {
+            // Flattened, not averaged: the classes differ by place.
+            cfg: vec![Item::Conv(8), Item::MaxPool, Item::Conv(8), Item::MaxPool],
+            num_classes: 2,
+            input: [8, 8, 3],
+            ..VggConfig::preset("vgg-small").expect("known")
+        };
+        Vgg::new(config, &mut Rng::new(0), &Device::Cpu).expect("valid")
+    }
+
+    fn config() -> TrainConfig {
+        TrainConfig {
+            augment: Some(crate::data::Augment {
+                pad: 1,
+                flip: false,
+            }),
+            ..TrainConfig::fine_tune(40, 16, 3)
+        }
+    }
+
+    #[test]
+    fn learns_a_simple_task() -> Result<(), VggError> {
+        let (data, net) = (halves(64), network());
+        let all: Vec<usize> = (0..64).collect();
+        let mut trainer = Trainer::new(&net, config())?;
+        let outcome = trainer.run(&data, &all, |_, _| ControlFlow::Continue(()))?;
+        assert!(outcome.finished && outcome.images == 40 * 16);
+        let accuracy = evaluate(&net.fold()?, &data, &all);
+        assert!(accuracy > 0.95, "{accuracy}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_resumed_training_gives_the_same_bits() -> Result<(), VggError> {
+        let data = halves(48);
+        let all: Vec<usize> = (0..48).collect();
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("checkpoint.safetensors");
+        let whole = network();
+        Trainer::new(&whole, config())?.run(&data, &all, |_, _| ControlFlow::Continue(()))?;
+
+        let first = network();
+        let stopped = Trainer::new(&first, config())?.run(&data, &all, |trainer, p| {
+            if p.step == 17 {
+                trainer.save(&path).expect("saves");
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        })?;
+        assert!(!stopped.finished && stopped.step == 17);
+        let second = Vgg::new(network().config, &mut Rng::new(9), &Device::Cpu)?;
+        let mut trainer = Trainer::new(&second, config())?;
+        trainer.restore(&path)?;
+        trainer.run(&data, &all, |_, _| ControlFlow::Continue(()))?;
+        for ((name, a), (_, b)) in whole.tensors().iter().zip(second.tensors()) {
+            let values = |v: &Var| v.flatten_all()?.to_vec1::<f32>();
+            assert_eq!(values(a)?, values(&b)?, "{name}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_checkpoint_of_other_settings_is_refused() -> Result<(), VggError> {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("checkpoint.safetensors");
+        let net = network();
+        Trainer::new(&net, config())?.save(&path)?;
+        let other = TrainConfig {
+            lr: 0.5,
+            ..config()
+        };
+        let refused = Trainer::new(&net, other)?.restore(&path);
+        assert!(matches!(refused, Err(VggError::Checkpoint { .. })));
+        Ok(())
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_names_its_step() -> Result<(), VggError> {
+        let (data, net) = (halves(32), network());
+        let all: Vec<usize> = (0..32).collect();
+        let run = Trainer::new(&net, config())?.run(&data, &all, |trainer, p| {
+            if p.step == 3 {
+                let bias = &trainer.model.linears[0].bias;
+                bias.set(&(bias.as_detached_tensor() * f64::NAN).expect("scales"))
+                    .expect("sets");
+            }
+            ControlFlow::Continue(())
+        });
+        assert!(matches!(run, Err(VggError::Diverged { step: 3, .. })));
+        Ok(())
+    }
+
+    #[test]
+    fn distillation_follows_the_teacher() -> Result<(), VggError> {
+        let (data, net) = (halves(64), network());
+        let all: Vec<usize> = (0..64).collect();
+        // A teacher that says the opposite of the labels.
+        let logits: Vec<f32> = data
+            .labels
+            .iter()
+            .flat_map(|l| if *l == 0 { [-4.0, 4.0] } else { [4.0, -4.0] })
+            .collect();
+        let teacher = Distillation {
+            logits: &logits,
+            weight: 1.0,
+            temperature: 2.0,
+        };
+        let mut trainer = Trainer::new(&net, config())?.with_teacher(teacher);
+        trainer.run(&data, &all, |_, _| ControlFlow::Continue(()))?;
+        assert!(evaluate(&net.fold()?, &data, &all) < 0.05);
+        Ok(())
+    }
+}
