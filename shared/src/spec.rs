@@ -412,7 +412,7 @@ impl LayerSpec {
         }
         if self.strip_rows == 0
             || self.strip_rows > h
-            || (self.pool == 2 && self.strip_rows % 2 != 0 && self.strip_rows != h)
+            || (self.pool == 2 && !self.strip_rows.is_multiple_of(2) && self.strip_rows != h)
         {
             return Err(SpecError::Strip);
         }

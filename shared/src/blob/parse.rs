@@ -40,7 +40,7 @@ impl<'a> Blob<'a> {
         if bytes.len() < total {
             return err(Malformed::Truncated, bytes.len() as u32);
         }
-        if total % 4 != 0 || total < HEADER_BYTES {
+        if !total.is_multiple_of(4) || total < HEADER_BYTES {
             return err(Malformed::Length, 8);
         }
         let bytes = &bytes[..total];
@@ -144,7 +144,7 @@ impl<'a> Blob<'a> {
         if requant_off != Some(r.requant_off) {
             return err(Malformed::Section, at + 40);
         }
-        if r.weights_len % 4 != 0 {
+        if !r.weights_len.is_multiple_of(4) {
             return err(Malformed::Unaligned, at + 36);
         }
         let end = r.requant_off.checked_add(requant_len);
@@ -324,7 +324,7 @@ impl<'a> Layer<'a> {
                     let entry = self.table_entry(i);
                     let first_ok = i > 0 || entry == table_end;
                     let last_ok = i < s.blocks() || entry == self.weights.len();
-                    if entry < expected_min || entry % 4 != 0 || !first_ok || !last_ok {
+                    if entry < expected_min || !entry.is_multiple_of(4) || !first_ok || !last_ok {
                         let at = self.record.weights_off + 4 * u32::from(i);
                         return Err(BlobError {
                             what: Malformed::BlockTable,
