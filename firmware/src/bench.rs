@@ -1,0 +1,201 @@
+//! One layer on seeded data: what the board times, and what the host expects of it.
+//!
+//! Both sides call [`run`]. The data comes from [`shared::bench`] and is written outside
+//! the timed stretch. Every block of output channels reads the same weights, so that a
+//! layer of any size needs no more than one block of them.
+
+use crate::kernels::{self, Blocks, Buffers, LayerError};
+use shared::CRC32;
+use shared::act::Act;
+use shared::bench::{self, WEIGHT_WORDS};
+use shared::blob::{Layer, LayerRecord};
+use shared::message::{BenchLayer, DeviceError};
+use shared::semantics::REQUANT_BYTES;
+use shared::spec::{Encoding, LayerSpec};
+use shared::weights::sparse;
+
+/// What a benchmark subtracts from each channel of an image.
+pub const R_C: u8 = 128;
+
+/// Bytes of the two entries of the block table that a sparse benchmark layer needs.
+const TABLE_BYTES: usize = 8;
+
+/// The weights that dense benchmark layers read, in flash on a board.
+pub static WEIGHTS: Weights = Weights::new();
+
+/// The canonical weights as aligned little-endian bytes.
+#[repr(C, align(16))]
+pub struct Weights([u8; 4 * WEIGHT_WORDS]);
+
+impl Weights {
+    const fn new() -> Self {
+        let words = bench::weight_block();
+        let mut bytes = [0; 4 * WEIGHT_WORDS];
+        let mut i = 0;
+        while i < bytes.len() {
+            bytes[i] = words[i / 4].to_le_bytes()[i % 4];
+            i += 1;
+        }
+        Self(bytes)
+    }
+}
+
+/// Where the parts of a benchmark lie in the arena, as byte offsets.
+struct Plan {
+    input: usize,
+    output: usize,
+    requants: usize,
+    scratch: usize,
+    /// The end of everything but a sparse stream, which comes last.
+    end: usize,
+}
+
+impl Plan {
+    fn new(spec: &LayerSpec) -> Self {
+        let round = |n: u32| (n as usize).next_multiple_of(4);
+        let image = u32::from(spec.in_h) * u32::from(spec.in_w) * u32::from(spec.c_in);
+        let input = match spec.input {
+            Act::Image => image,
+            _ => spec.input_bytes(),
+        };
+        let output = round(input);
+        let requants = output + round(spec.output_bytes());
+        let table = if spec.has_weights() {
+            usize::from(spec.c_out) * REQUANT_BYTES
+        } else {
+            0
+        };
+        let scratch = requants + table;
+        Self {
+            input: 0,
+            output,
+            requants,
+            scratch,
+            end: scratch + spec.scratch_bytes() as usize,
+        }
+    }
+}
+
+/// Bytes of arena that are enough for a request, whatever its density.
+///
+/// # Errors
+/// [`DeviceError::Spec`] where the layer makes no sense.
+pub fn arena_bytes(request: &BenchLayer) -> Result<u32, DeviceError> {
+    request.spec.check().map_err(DeviceError::Spec)?;
+    Ok((Plan::new(&request.spec).end + stream_bound(&request.spec)) as u32)
+}
+
+/// Most bytes of the stream of one block, with its table.
+fn stream_bound(spec: &LayerSpec) -> usize {
+    if !spec.has_weights() || spec.encoding != Encoding::Sparse {
+        return 0;
+    }
+    let len = spec.sequence_len();
+    TABLE_BYTES + 2 * sparse::channel_bytes(len, len, spec.w_bits) as usize
+}
+
+/// Prepares the data, runs the layer inside `timed`, returns the CRC-32 of the output.
+///
+/// `arena` must be aligned to 4. `timed` must call the closure that it is given once.
+///
+/// # Errors
+/// [`DeviceError::Spec`]; [`DeviceError::TooLarge`] where data and layer exceed the arena,
+/// or a block's weights the canonical ones; [`DeviceError::Corrupt`] never.
+pub fn run(
+    request: &BenchLayer,
+    arena: &mut [u8],
+    timed: impl FnOnce(&mut dyn FnMut()),
+) -> Result<u32, DeviceError> {
+    let (spec, seed) = (&request.spec, request.seed);
+    let bound = arena_bytes(request)?;
+    let limit = arena.len() as u32;
+    let too_large = DeviceError::TooLarge { need: bound, limit };
+    let plan = Plan::new(spec);
+    let (data, stream) = arena.split_at_mut_checked(plan.end).ok_or(too_large)?;
+    let weights = weights(request, stream, too_large)?;
+    let (data, scratch) = data.split_at_mut_checked(plan.scratch).ok_or(too_large)?;
+    let (data, requants) = data.split_at_mut_checked(plan.requants).ok_or(too_large)?;
+    let (input, output) = data.split_at_mut_checked(plan.output).ok_or(too_large)?;
+
+    bench::fill_input(spec, seed, input.get_mut(plan.input..).unwrap_or(&mut []));
+    output.fill(0);
+    for (channel, r) in (0u16..).zip(requants.as_chunks_mut::<REQUANT_BYTES>().0) {
+        *r = bench::requant(spec, seed, channel).to_bytes();
+    }
+    let layer = Layer::detached(record(spec), weights, requants);
+    let mut r_c = [R_C; 4];
+    r_c.iter_mut().skip(spec.c_in.into()).for_each(|r| *r = 0);
+
+    let mut result = Ok(());
+    timed(&mut || {
+        let buffers = Buffers {
+            input,
+            output: &mut *output,
+            scratch: &mut *scratch,
+        };
+        result = kernels::run_layer(&layer, r_c, Blocks::Repeated(request.blocks), buffers);
+    });
+    match result {
+        Ok(()) => {}
+        Err(LayerError::Corrupt { block }) => return Err(DeviceError::Corrupt { layer: 0, block }),
+        Err(LayerError::Buffers) => return Err(too_large),
+    }
+    let output = output.get(..spec.output_bytes() as usize).unwrap_or(output);
+    Ok(CRC32.checksum(output))
+}
+
+/// The CRC-32 that a board must answer to `request`, computed with this build's kernels.
+///
+/// `arena` is aligned to 4 and has [`arena_bytes`].
+///
+/// # Errors
+/// As [`run`].
+pub fn expected_crc32(request: &BenchLayer, arena: &mut [u8]) -> Result<u32, DeviceError> {
+    run(request, arena, |layer| layer())
+}
+
+/// The weight section of a layer of one block, repeated.
+fn weights<'a>(
+    request: &BenchLayer,
+    stream: &'a mut [u8],
+    too_large: DeviceError,
+) -> Result<&'a [u8], DeviceError> {
+    let spec = &request.spec;
+    if !spec.has_weights() {
+        return Ok(&[]);
+    }
+    let channels = spec.c_out.min(spec.kernel.block_channels());
+    match spec.encoding {
+        Encoding::Dense => {
+            let need = spec.dense_channel_bytes() * u32::from(channels);
+            let limit = WEIGHTS.0.len() as u32;
+            WEIGHTS
+                .0
+                .get(..need as usize)
+                .ok_or(DeviceError::TooLarge { need, limit })
+        }
+        Encoding::Sparse => {
+            let density = request.density_percent;
+            let (table, values) = stream.split_at_mut_checked(TABLE_BYTES).ok_or(too_large)?;
+            let n = bench::sparse_block(spec, channels, density, request.seed, values)
+                .ok_or(too_large)?;
+            if let ([start, end], _) = table.as_chunks_mut::<4>() {
+                *start = (TABLE_BYTES as u32).to_le_bytes();
+                *end = ((TABLE_BYTES + n) as u32).to_le_bytes();
+            }
+            stream.get(..TABLE_BYTES + n).ok_or(too_large)
+        }
+    }
+}
+
+fn record(spec: &LayerSpec) -> LayerRecord {
+    LayerRecord {
+        spec: *spec,
+        in_off: 0,
+        out_off: 0,
+        scratch_off: 0,
+        weights_off: 0,
+        weights_len: 0,
+        requant_off: 0,
+    }
+}

@@ -1,0 +1,221 @@
+//! Convolution and fully connected layers, directly.
+//!
+//! For each strip of output rows: expand the input rows that it reads, then for each block
+//! of two output channels unpack the weights and compute row by row. Padding is never
+//! multiplied: a run covers the taps that exist. A fully connected layer is a convolution
+//! with one output pixel.
+
+use super::dot::{self, Run};
+use super::output::{self, Place};
+use super::{Blocks, LayerError, expand, unpack};
+use core::ops::Range;
+use shared::blob::Layer;
+use shared::semantics::Requant;
+use shared::spec::LayerSpec;
+
+/// Runs the layer; `scratch` is exactly `spec.scratch_bytes()`, as words.
+///
+/// # Errors
+/// [`LayerError`].
+pub fn run(
+    layer: &Layer,
+    r_c: [u8; 4],
+    blocks: Blocks,
+    input: &[u8],
+    output: &mut [u8],
+    scratch: &mut [u32],
+) -> Result<(), LayerError> {
+    let spec = layer.spec();
+    let plan = spec.scratch();
+    let (activations, rest) = scratch
+        .split_at_mut_checked(plan.activations as usize / 4)
+        .ok_or(LayerError::Buffers)?;
+    let (weights, accumulators) = rest
+        .split_at_mut_checked(plan.weights as usize / 4)
+        .ok_or(LayerError::Buffers)?;
+    let geometry = Geometry::new(spec);
+    let mut start = 0;
+    while start < geometry.rows {
+        let strip = start..(start + usize::from(spec.strip_rows).max(1)).min(geometry.rows);
+        let read = geometry.input_rows(&strip);
+        expand::rows(spec, r_c, input, read.clone(), activations);
+        for block in 0..blocks.count(spec.blocks()) {
+            unpack::block(layer, blocks.stored(block), weights)
+                .map_err(|unpack::Corrupt| LayerError::Corrupt { block })?;
+            let work = Work {
+                spec,
+                geometry: &geometry,
+                first_input_row: read.start,
+                place: Place {
+                    channel: 2 * usize::from(block),
+                    channels: usize::from(layer.block_channels(block)),
+                },
+                requants: [
+                    layer.requant(2 * block),
+                    layer.requant((2 * block).saturating_add(1)),
+                ],
+                activations,
+                weights,
+            };
+            work.strip(strip.clone(), as_signed(accumulators), output);
+        }
+        start = strip.end;
+    }
+    Ok(())
+}
+
+fn as_signed(words: &mut [u32]) -> &mut [i32] {
+    let (pointer, len) = (words.as_mut_ptr().cast::<i32>(), words.len());
+    // SAFETY: same size and alignment, every bit pattern valid, the borrow is handed on.
+    unsafe { core::slice::from_raw_parts_mut(pointer, len) }
+}
+
+/// What does not change from row to row.
+struct Geometry {
+    in_h: usize,
+    in_w: usize,
+    k_h: usize,
+    k_w: usize,
+    stride: usize,
+    pad: usize,
+    pool: usize,
+    /// Words of lanes of a pixel.
+    pixel: usize,
+    /// Rows of the convolution that reach the output.
+    rows: usize,
+    /// Columns of the convolution.
+    columns: usize,
+    /// Columns to which every tap applies.
+    interior: Range<usize>,
+}
+
+impl Geometry {
+    fn new(spec: &LayerSpec) -> Self {
+        let (stride, pad) = (usize::from(spec.stride).max(1), usize::from(spec.pad));
+        let (k_w, in_w) = (usize::from(spec.k_w), usize::from(spec.in_w));
+        let (rows, columns) = spec.conv_out();
+        let pool = usize::from(spec.pool);
+        let columns = usize::from(columns);
+        let first = pad.div_ceil(stride).min(columns);
+        let end = match (in_w + pad).checked_sub(k_w) {
+            Some(room) => (room / stride + 1).clamp(first, columns),
+            None => first,
+        };
+        Self {
+            in_h: usize::from(spec.in_h),
+            in_w,
+            k_h: usize::from(spec.k_h),
+            k_w,
+            stride,
+            pad,
+            pool,
+            pixel: spec.c_in4() as usize / 2,
+            // A pool leaves an odd last row out.
+            rows: usize::from(rows) / pool.max(1) * pool,
+            columns,
+            interior: first..end,
+        }
+    }
+
+    /// Input rows that the convolution's output rows `strip` read.
+    fn input_rows(&self, strip: &Range<usize>) -> Range<usize> {
+        let start = (strip.start * self.stride).saturating_sub(self.pad);
+        let last = (strip.end.saturating_sub(1) * self.stride + self.k_h).saturating_sub(self.pad);
+        start..last.min(self.in_h)
+    }
+
+    /// Taps along one axis that fall on the input, for output coordinate `at`.
+    fn taps(&self, at: usize, k: usize, len: usize) -> Range<usize> {
+        let origin = at * self.stride;
+        let start = self.pad.saturating_sub(origin);
+        start..(len + self.pad).saturating_sub(origin).min(k)
+    }
+}
+
+/// One block of one strip.
+struct Work<'a> {
+    spec: &'a LayerSpec,
+    geometry: &'a Geometry,
+    first_input_row: usize,
+    place: Place,
+    requants: [Requant; 2],
+    activations: &'a [u32],
+    weights: &'a [u32],
+}
+
+impl Work<'_> {
+    fn strip(&self, rows: Range<usize>, accumulators: &mut [i32], output: &mut [u8]) {
+        let g = self.geometry;
+        let pixel = self.spec.output.pixel_bytes(self.spec.c_out) as usize;
+        let out_row = pixel * usize::from(self.spec.out_hw().1);
+        let mut y = rows.start;
+        while y < rows.end {
+            for pair in accumulators.as_chunks_mut::<2>().0 {
+                *pair = [self.requants[0].bias, self.requants[1].bias];
+            }
+            for (r, acc) in accumulators
+                .chunks_exact_mut(2 * g.columns.max(1))
+                .enumerate()
+            {
+                self.conv_row(y + r, acc);
+            }
+            let at = y / g.pool * out_row;
+            if let Some(row) = output.get_mut(at..at + out_row) {
+                output::row(self.spec, self.place, self.requants, accumulators, row);
+            }
+            y += g.pool.max(1);
+        }
+    }
+
+    /// Accumulates one row of the convolution, `[columns][2]`.
+    fn conv_row(&self, y: usize, accumulators: &mut [i32]) {
+        let g = self.geometry;
+        let taps = g.taps(y, g.k_h, g.in_h);
+        // The first input row that a tap falls on, counted from the strip's first.
+        let input_row = (y * g.stride + taps.start)
+            .saturating_sub(g.pad)
+            .saturating_sub(self.first_input_row);
+        let interior = g.interior.clone();
+        let mut run = |x: usize, pixels: usize| {
+            self.run(x, pixels, taps.clone(), input_row, accumulators);
+        };
+        (0..interior.start).for_each(|x| run(x, 1));
+        if !interior.is_empty() {
+            run(interior.start, interior.len());
+        }
+        (interior.end..g.columns).for_each(|x| run(x, 1));
+    }
+
+    /// `pixels` pixels from column `x` on, which all have the taps that `x` has.
+    fn run(
+        &self,
+        x: usize,
+        pixels: usize,
+        rows: Range<usize>,
+        input_row: usize,
+        accumulators: &mut [i32],
+    ) {
+        let g = self.geometry;
+        let taps = g.taps(x, g.k_w, g.in_w);
+        let column = (x * g.stride + taps.start).saturating_sub(g.pad);
+        let mut run = Run {
+            weights: (rows.start * g.k_w + taps.start) * g.pixel,
+            activations: (input_row * g.in_w + column) * g.pixel,
+            accumulator: 2 * x,
+            pixels,
+            pixel_step: g.stride * g.pixel,
+            pairs: taps.len() * g.pixel,
+            rows: rows.len(),
+            weight_row: g.k_w * g.pixel,
+            activation_row: g.in_w * g.pixel,
+        };
+        if run.pairs == 0 || run.rows == 0 {
+            return;
+        }
+        if run.weight_row == run.pairs && run.activation_row == run.pairs {
+            // Rows follow each other without a gap, as in a fully connected layer.
+            (run.pairs, run.rows) = (run.pairs * run.rows, 1);
+        }
+        dot::accumulate(&run, self.weights, self.activations, accumulators);
+    }
+}

@@ -1,0 +1,98 @@
+//! Multiply and accumulate: a run of output pixels of a row, two output channels.
+//!
+//! Scratch holds the weights of two channels as words of two lanes. With the assembly they
+//! alternate, `[pair][channel]`, so that one pointer reads both; the portable twin has
+//! channel after channel, `[channel][pair]`, which a compiler can vectorise.
+
+pub use portable::{FAST, PAIR_STEP, accumulate, channel_start};
+
+/// A row of taps applied to neighbouring output pixels, for one or more kernel rows.
+///
+/// All in words of two lanes. The taps of a kernel row that apply are contiguous both in
+/// the weights and in a row of activations, so a run is a dot product of `pairs` words for
+/// each of `rows` kernel rows; the next pixel starts `pixel_step` words on.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Run {
+    /// First word of a channel's weights.
+    pub weights: usize,
+    /// First word of the first pixel's activations.
+    pub activations: usize,
+    /// First accumulator, of channel 0 of the first pixel; they lie `[pixel][channel]`.
+    pub accumulator: usize,
+    /// Output pixels, at least 1.
+    pub pixels: usize,
+    /// Words between the activations of two pixels.
+    pub pixel_step: usize,
+    /// Words of one kernel row, at least 1.
+    pub pairs: usize,
+    /// Kernel rows, at least 1.
+    pub rows: usize,
+    /// Words from one kernel row of a channel's weights to the next.
+    pub weight_row: usize,
+    /// Words from one row of activations to the next.
+    pub activation_row: usize,
+}
+
+impl Run {
+    /// One past the last word of activations that the run reads.
+    #[must_use]
+    pub fn activations_end(&self) -> usize {
+        self.activations
+            + (self.rows - 1) * self.activation_row
+            + (self.pixels - 1) * self.pixel_step
+            + self.pairs
+    }
+
+    /// One past the last word of a channel's weights that the run reads.
+    #[must_use]
+    pub fn weights_end(&self) -> usize {
+        self.weights + (self.rows - 1) * self.weight_row + self.pairs
+    }
+}
+
+mod portable {
+    use super::Run;
+    use crate::kernels::lanes::unpair;
+
+    /// The portable loops ran.
+    pub const FAST: bool = false;
+
+    /// Words between two neighbouring pairs of a channel's weights.
+    pub const PAIR_STEP: usize = 1;
+
+    /// First word of a channel's weights, where each has `len` words.
+    #[must_use]
+    pub const fn channel_start(channel: usize, len: usize) -> usize {
+        channel * len
+    }
+
+    /// Adds the products of `run` to its accumulators, wrapping.
+    pub fn accumulate(run: &Run, weights: &[u32], activations: &[u32], accumulators: &mut [i32]) {
+        let len = weights.len() / 2;
+        for p in 0..run.pixels {
+            for channel in 0..2 {
+                let mut sum = 0i32;
+                for r in 0..run.rows {
+                    let w = channel_start(channel, len) + run.weights + r * run.weight_row;
+                    let a = run.activations + r * run.activation_row + p * run.pixel_step;
+                    let w = weights.get(w..w + run.pairs).unwrap_or(&[]);
+                    let a = activations.get(a..a + run.pairs).unwrap_or(&[]);
+                    sum = sum.wrapping_add(dot(w, a));
+                }
+                if let Some(acc) = accumulators.get_mut(run.accumulator + 2 * p + channel) {
+                    *acc = acc.wrapping_add(sum);
+                }
+            }
+        }
+    }
+
+    fn dot(w: &[u32], a: &[u32]) -> i32 {
+        w.iter().zip(a).fold(0, |sum, (&w, &a)| {
+            let ([w0, w1], [a0, a1]) = (unpair(w), unpair(a));
+            let products =
+                (i32::from(w0) * i32::from(a0)).wrapping_add(i32::from(w1) * i32::from(a1));
+            sum.wrapping_add(products)
+        })
+    }
+}

@@ -1,0 +1,109 @@
+//! Rows of activations as 16-bit lanes.
+//!
+//! Four channels become two words: channels 0 and 2, then 1 and 3, the order of the
+//! weights' pairs. Channels past `c_in` are zero.
+
+use super::lanes::{pair, ssub16, uxtb16, word};
+use shared::act::Act;
+use shared::spec::LayerSpec;
+
+/// Expands input rows `rows` of `[h, w, c_in]` into `out`, `[rows, in_w, c_in4 / 2]` words.
+///
+/// `r_c` is subtracted where the input is the image. Whatever does not fit `out`, or is
+/// not in `input`, is left out.
+pub fn rows(
+    spec: &LayerSpec,
+    r_c: [u8; 4],
+    input: &[u8],
+    rows: core::ops::Range<usize>,
+    out: &mut [u32],
+) {
+    let pixel = spec.input.pixel_bytes(spec.c_in) as usize;
+    let row = pixel * usize::from(spec.in_w);
+    let input = input.get(rows.start * row..rows.end * row).unwrap_or(&[]);
+    let words = spec.c_in4() as usize / 2;
+    match spec.input {
+        Act::Image => image(input, pixel, r_c, out, words),
+        Act::U8 | Act::I32 => quads::<4>(input, pixel, out, words, eight),
+        Act::U4 => quads::<2>(input, pixel, out, words, four),
+        Act::U2 => quads::<1>(input, pixel, out, words, two),
+        Act::S16 => sixteen(input, pixel, out, words),
+    }
+}
+
+/// Two words of lanes from the stored bits of four channels.
+#[inline(always)]
+fn eight(x: u32) -> [u32; 2] {
+    [uxtb16(x), uxtb16(x >> 8)]
+}
+
+#[inline(always)]
+fn four(x: u32) -> [u32; 2] {
+    let spread = x | x << 8;
+    [spread & 0x000f_000f, spread >> 4 & 0x000f_000f]
+}
+
+#[inline(always)]
+fn two(x: u32) -> [u32; 2] {
+    let spread = x | x << 12;
+    [spread & 0x0003_0003, spread >> 2 & 0x0003_0003]
+}
+
+/// `BYTES` stored bytes hold four channels.
+#[inline(always)]
+fn quads<const BYTES: usize>(
+    input: &[u8],
+    pixel: usize,
+    out: &mut [u32],
+    words: usize,
+    lanes: impl Fn(u32) -> [u32; 2],
+) {
+    if pixel * 2 == words * BYTES {
+        // Whole quads in every pixel: one flat stream.
+        stream::<BYTES>(input, out, &lanes);
+        return;
+    }
+    let pixels = input.chunks_exact(pixel.max(1));
+    for (p, o) in pixels.zip(out.chunks_exact_mut(words.max(1))) {
+        stream::<BYTES>(p, o, &lanes);
+    }
+}
+
+/// Expands whole quads, then what is left.
+#[inline(always)]
+fn stream<const BYTES: usize>(input: &[u8], out: &mut [u32], lanes: &impl Fn(u32) -> [u32; 2]) {
+    let (quads, rest) = input.as_chunks::<BYTES>();
+    let (pairs, _) = out.as_chunks_mut::<2>();
+    for (q, o) in quads.iter().zip(pairs.iter_mut()) {
+        *o = lanes(word(q));
+    }
+    if let (false, Some(o)) = (rest.is_empty(), pairs.get_mut(quads.len())) {
+        *o = lanes(word(rest));
+    }
+}
+
+fn image(input: &[u8], pixel: usize, r_c: [u8; 4], out: &mut [u32], words: usize) {
+    let zero = r_c.map(i16::from);
+    let zero = [pair(zero[0], zero[2]), pair(zero[1], zero[3])];
+    let pixels = input.chunks_exact(pixel.max(1));
+    for (p, o) in pixels.zip(out.chunks_exact_mut(words.max(2))) {
+        stream::<4>(p, o, &eight);
+        // An image has up to four channels, and only they are centred.
+        if let [a, b, ..] = o {
+            (*a, *b) = (ssub16(*a, zero[0]), ssub16(*b, zero[1]));
+        }
+    }
+}
+
+fn sixteen(input: &[u8], pixel: usize, out: &mut [u32], words: usize) {
+    let pixels = input.chunks_exact(pixel.max(1));
+    for (p, o) in pixels.zip(out.chunks_exact_mut(words.max(1))) {
+        for (q, o) in p.chunks(8).zip(o.chunks_exact_mut(2)) {
+            let (low, high) = (word(q), word(q.get(4..).unwrap_or(&[])));
+            if let [a, b] = o {
+                *a = low & 0xffff | high << 16;
+                *b = low >> 16 | high & 0xffff_0000;
+            }
+        }
+    }
+}

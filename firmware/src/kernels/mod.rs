@@ -1,0 +1,127 @@
+//! One layer at a time: input, output and scratch in, bytes out.
+//!
+//! A layer runs in stages, each a file of its own: [`expand`] turns rows of activations
+//! into 16-bit lanes, [`unpack`] does the same for the weights of a pair of output channels,
+//! [`dot`] multiplies and accumulates, [`output`] pools, requantizes and stores. [`conv`] and
+//! [`global_avg_pool`] put them together. [`lanes`] has the packed arithmetic that the
+//! stages share; it and [`dot`] are where an ARM core with the DSP extension differs.
+
+pub mod conv;
+pub mod dot;
+pub mod expand;
+pub mod global_avg_pool;
+pub mod lanes;
+pub mod output;
+pub mod unpack;
+
+use shared::blob::Layer;
+use shared::spec::Kind;
+
+/// The memory that one layer works on.
+#[derive(Debug)]
+pub struct Buffers<'a> {
+    /// Input tensor, or the image, `[h, w, c]` in the layer's input format.
+    pub input: &'a [u8],
+    /// Output tensor, `[h, w, c]` in the layer's output format.
+    pub output: &'a mut [u8],
+    /// Scratch of `spec.scratch_bytes()`, aligned to 4.
+    pub scratch: &'a mut [u8],
+}
+
+/// Why a layer did not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum LayerError {
+    /// A buffer is shorter than the layer needs, or scratch is not aligned to 4.
+    Buffers,
+    /// The weight stream of this block is damaged.
+    Corrupt {
+        /// Index of the block of output channels.
+        block: u16,
+    },
+}
+
+/// Which blocks of output channels to compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocks {
+    /// All of them.
+    All,
+    /// As many as this, from the first, each with the weights of block 0: a benchmark.
+    Repeated(u16),
+}
+
+impl Blocks {
+    /// How many of `blocks` blocks are computed.
+    #[must_use]
+    pub fn count(self, blocks: u16) -> u16 {
+        match self {
+            Self::All => blocks,
+            Self::Repeated(n) => n.min(blocks),
+        }
+    }
+
+    /// The block whose stored weights block `i` takes.
+    #[must_use]
+    pub fn stored(self, i: u16) -> u16 {
+        match self {
+            Self::All => i,
+            Self::Repeated(_) => 0,
+        }
+    }
+}
+
+/// Whether the kernels of this build are the fast ones.
+pub const FAST: bool = dot::FAST;
+
+/// Runs a layer, or the first blocks of its output channels.
+///
+/// `r_c` is subtracted from the image's channels, where the input is one. `layer.spec()`
+/// must have passed `check()`; what it says must be true of the buffers' lengths.
+///
+/// # Errors
+/// [`LayerError`]; the output is then undefined, and nothing outside it was written.
+pub fn run_layer(
+    layer: &Layer,
+    r_c: [u8; 4],
+    blocks: Blocks,
+    buffers: Buffers,
+) -> Result<(), LayerError> {
+    let spec = layer.spec();
+    let image = spec.in_h as usize * spec.in_w as usize * spec.c_in as usize;
+    let input_bytes = (spec.input_bytes() as usize).max(match spec.input {
+        shared::act::Act::Image => image,
+        _ => 0,
+    });
+    let Buffers {
+        input,
+        output,
+        scratch,
+    } = buffers;
+    let input = input.get(..input_bytes).ok_or(LayerError::Buffers)?;
+    let output = output
+        .get_mut(..spec.output_bytes() as usize)
+        .ok_or(LayerError::Buffers)?;
+    match spec.kind {
+        Kind::GlobalAvgPool => {
+            global_avg_pool::run(spec, blocks, input, output);
+            Ok(())
+        }
+        Kind::Conv | Kind::FullyConnected => {
+            let scratch = scratch
+                .get_mut(..spec.scratch_bytes() as usize)
+                .and_then(as_words)
+                .ok_or(LayerError::Buffers)?;
+            conv::run(layer, r_c, blocks, input, output, scratch)
+        }
+    }
+}
+
+/// The same bytes as words; `None` where they are not aligned or not whole words.
+fn as_words(bytes: &mut [u8]) -> Option<&mut [u32]> {
+    // SAFETY: every bit pattern is a valid u32 and a valid u8.
+    match unsafe { bytes.align_to_mut::<u32>() } {
+        ([], words, []) => Some(words),
+        _ => None,
+    }
+}
