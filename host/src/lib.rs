@@ -15,4 +15,5 @@ pub mod quant;
 pub mod report;
 pub mod reward;
 pub mod run;
+pub mod search;
 pub mod vgg;

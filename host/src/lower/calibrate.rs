@@ -1,11 +1,14 @@
 //! Calibration: what range each layer's activations take on real images.
 
-use super::LowerError;
 use super::clip::Histogram;
-use super::float::visit_activations;
-use super::folded::FoldedNet;
+use crate::data::{Dataset, plain_batch};
+use crate::vgg::Folded;
+use rayon::prelude::*;
 
-/// Histograms of each layer's output (after ReLU and pool), from calibration images.
+/// Images per unit of parallel work.
+const CHUNK: usize = 16;
+
+/// Histograms of each layer's output (after ReLU), from calibration images.
 #[derive(Clone, Debug)]
 pub struct ActivationRanges {
     histograms: Vec<Histogram>,
@@ -19,22 +22,25 @@ impl ActivationRanges {
     }
 }
 
-/// Runs `images` (`[n, h, w, c]` bytes) twice: for the maxima, then for the histograms.
+/// Runs the images with these indices twice: for the maxima, then for the histograms.
 ///
-/// # Errors
-/// [`LowerError::ImageSize`].
-pub fn calibrate(net: &FoldedNet, images: &[u8]) -> Result<ActivationRanges, LowerError> {
-    let layers = net.len();
-    let maxima = visit_activations(
-        net,
-        images,
+/// # Panics
+/// Where an index is out of range or the images have another size than the input.
+#[must_use]
+pub fn calibrate(network: &Folded, data: &Dataset, indices: &[usize]) -> ActivationRanges {
+    let layers = network.layers.len();
+    let maxima = observe(
+        network,
+        data,
+        indices,
         || vec![0f32; layers],
         |m, l, v| m[l] = v.iter().fold(m[l], |m, &v| m.max(v)),
         |a, b| a.iter().zip(&b).map(|(a, b)| a.max(*b)).collect(),
-    )?;
-    let histograms = visit_activations(
-        net,
-        images,
+    );
+    let histograms = observe(
+        network,
+        data,
+        indices,
         || {
             maxima
                 .iter()
@@ -48,6 +54,28 @@ pub fn calibrate(net: &FoldedNet, images: &[u8]) -> Result<ActivationRanges, Low
             }
             a
         },
-    )?;
-    Ok(ActivationRanges { histograms })
+    );
+    ActivationRanges { histograms }
+}
+
+/// Folds what each layer gives; chunks are merged in order, so that the result does not
+/// depend on the thread count.
+fn observe<S: Send>(
+    network: &Folded,
+    data: &Dataset,
+    indices: &[usize],
+    init: impl Fn() -> S + Sync,
+    visit: impl Fn(&mut S, usize, &[f32]) + Sync,
+    merge: impl Fn(S, S) -> S,
+) -> S {
+    let states: Vec<S> = indices
+        .par_chunks(CHUNK)
+        .map(|chunk| {
+            let mut state = init();
+            let x = plain_batch(data, chunk, &network.config.normalization);
+            network.forward(x, chunk.len(), |l, v| visit(&mut state, l, v));
+            state
+        })
+        .collect();
+    states.into_iter().reduce(merge).unwrap_or_else(init)
 }

@@ -64,7 +64,9 @@ pub fn choose_encoding(net: &mut IntNet) -> Vec<LayerBytes> {
         .collect()
 }
 
-fn encoded_bytes(layer: &IntLayer) -> LayerBytes {
+/// Bytes of `layer`'s weight section in each encoding.
+#[must_use]
+pub fn encoded_bytes(layer: &IntLayer) -> LayerBytes {
     let s = &layer.spec;
     if !s.has_weights() {
         return LayerBytes {

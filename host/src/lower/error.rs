@@ -64,6 +64,12 @@ pub enum LowerError {
         /// Bytes there are.
         limit: u64,
     },
+    /// A global average pool somewhere else than between convolutions and classifier.
+    #[error("layer {layer} is followed by a global average pool, but is not the last convolution")]
+    PoolPlace {
+        /// Name of the layer.
+        layer: String,
+    },
     /// What was written does not pass the reader's check: a defect of the writer.
     #[error("the blob that was written is refused: {0}")]
     Blob(#[from] BlobError),

@@ -1,8 +1,10 @@
 //! Rounding a folded network to integers, and proving that nothing overflows.
 
 use super::LowerError;
-use super::folded::{FoldedFc, FoldedLayer, FoldedNet, INPUT_STEP};
+use super::centre::{Centred, INPUT_STEP, layer_name};
 use super::integer::{IntLayer, IntNet, LayerQuant};
+use super::specs::{Bits, NamedSpec, specs};
+use crate::vgg::Folded;
 use shared::act::Act;
 use shared::semantics::{Requant, weight_max};
 use shared::spec::LayerSpec;
@@ -10,21 +12,10 @@ use shared::spec::LayerSpec;
 /// The tensor that flows between layers while they are lowered.
 #[derive(Clone, Copy)]
 struct Flow {
-    act: Act,
     /// Real value of one integer step.
     step: f64,
     /// Largest magnitude that an element can have.
     max: i64,
-}
-
-impl Flow {
-    fn new(act: Act, step: f64) -> Self {
-        Self {
-            act,
-            step,
-            max: i64::from(act.max()),
-        }
-    }
 }
 
 /// Rounds `net` with one [`LayerQuant`] per layer (convolutions first).
@@ -38,110 +29,81 @@ impl Flow {
 ///
 /// # Panics
 /// Where `quants` has another length than `net` has layers.
-pub fn quantize(net: &FoldedNet, quants: &[LayerQuant]) -> Result<IntNet, LowerError> {
-    assert_eq!(quants.len(), net.len(), "one LayerQuant per layer");
-    net.check_finite()?;
-    let mut flow = Flow::new(Act::Image, f64::from(INPUT_STEP));
-    let mut layers = Vec::with_capacity(net.len() + 1);
-    for (conv, quant) in net.convs.iter().zip(quants) {
-        layers.push(quantize_conv(conv, quant, &mut flow)?);
-    }
-    if net.gap {
-        layers.push(global_pool(net, &mut flow)?);
-    }
+pub fn quantize(net: &Centred, quants: &[LayerQuant]) -> Result<IntNet, LowerError> {
+    let Centred { network, r_c, .. } = net;
+    assert_eq!(
+        quants.len(),
+        network.layers.len(),
+        "one LayerQuant per layer"
+    );
+    check_finite(network)?;
+    let bits: Vec<Bits> = quants
+        .iter()
+        .map(|q| Bits {
+            w: q.w_bits,
+            a: q.a_bits,
+        })
+        .collect();
+    let mut flow = Flow {
+        step: f64::from(INPUT_STEP),
+        max: i64::from(Act::Image.max()),
+    };
+    let mut layers = Vec::with_capacity(quants.len() + 1);
     let mut logit_scale = 0.0;
-    for (i, fc) in net.fcs.iter().enumerate() {
-        let quant = &quants[net.convs.len() + i];
-        let last = i + 1 == net.fcs.len();
+    for NamedSpec { name, index, spec } in specs(&network.config, &bits)? {
+        let Some(i) = index else {
+            let area = usize::from(spec.in_h) * usize::from(spec.in_w);
+            flow = Flow {
+                step: flow.step / area as f64,
+                max: flow.max * area as i64,
+            };
+            layers.push(IntLayer {
+                name,
+                spec,
+                weights: vec![],
+                requants: vec![],
+                bound: 0,
+            });
+            continue;
+        };
+        let (layer, quant) = (&network.layers[i], &quants[i]);
         logit_scale = flow.step * f64::from(quant.w_step[0]);
-        layers.push(quantize_fc(fc, quant, &mut flow, last)?);
+        let taps = usize::from(spec.k_h) * usize::from(spec.k_w);
+        let weights = round_weights(&layer.weight, layer.shape.c_out, taps, quant);
+        layers.push(finish(name, spec, weights, &layer.bias, quant, flow)?);
+        flow = Flow {
+            step: f64::from(quant.a_step()),
+            max: i64::from(spec.output.max()),
+        };
     }
     Ok(IntNet {
-        input: net.input,
-        r_c: net.r_c.clone(),
+        input: network.config.input,
+        r_c: r_c.clone(),
         layers,
         logit_scale: logit_scale as f32,
     })
 }
 
-fn quantize_conv(c: &FoldedLayer, q: &LayerQuant, flow: &mut Flow) -> Result<IntLayer, LowerError> {
-    let (h, w) = (c.in_hw.0 as u16, c.in_hw.1 as u16);
-    let spec = LayerSpec {
-        k_h: c.k as u8,
-        k_w: c.k as u8,
-        pad: (c.k as u8 - 1) / 2,
-        w_bits: q.w_bits,
-        input: flow.act,
-        output: unsigned_act(q.a_bits),
-        pool: if c.pool { 2 } else { 1 },
-        ..LayerSpec::conv3x3(h, w, c.c_in as u16, c.c_out as u16)
-    };
-    let weights = round_weights(&c.weight, c.c_out, c.c_in, c.k * c.k, q);
-    finish(&c.name, spec, weights, &c.bias, q, flow, false)
-}
-
-fn quantize_fc(
-    f: &FoldedFc,
-    q: &LayerQuant,
-    flow: &mut Flow,
-    last: bool,
-) -> Result<IntLayer, LowerError> {
-    let (h, w, c) = f.map;
-    let spec = LayerSpec {
-        w_bits: q.w_bits,
-        input: flow.act,
-        output: if last {
-            Act::I32
-        } else {
-            unsigned_act(q.a_bits)
-        },
-        ..LayerSpec::fully_connected(h as u8, w as u8, c as u16, f.c_out as u16)
-    };
-    let weights = round_weights(&f.weight, f.c_out, c, h * w, q);
-    finish(&f.name, spec, weights, &f.bias, q, flow, last)
-}
-
-fn global_pool(net: &FoldedNet, flow: &mut Flow) -> Result<IntLayer, LowerError> {
-    let last = net.convs.last();
-    let (h, w) = last.map_or((net.input[0], net.input[1]), FoldedLayer::out_hw);
-    let c = last.map_or(net.input[2], |l| l.c_out);
-    let spec = LayerSpec::global_avg_pool(h as u16, w as u16, c as u16, flow.act);
-    let layer = "global average pool";
-    spec.check().map_err(|error| LowerError::Spec {
-        layer: layer.into(),
-        error,
-    })?;
-    let max = flow.max * (h * w) as i64;
-    *flow = Flow {
-        act: Act::S16,
-        step: flow.step / (h * w) as f64,
-        max,
-    };
-    Ok(IntLayer {
-        name: "gap".into(),
-        spec,
-        weights: vec![],
-        requants: vec![],
-        bound: 0,
-    })
-}
-
-fn unsigned_act(bits: u8) -> Act {
-    match bits {
-        2 => Act::U2,
-        4 => Act::U4,
-        _ => Act::U8,
+fn check_finite(network: &Folded) -> Result<(), LowerError> {
+    for (i, layer) in network.layers.iter().enumerate() {
+        for (what, values) in [("weight", &layer.weight), ("bias", &layer.bias)] {
+            if let Some(index) = values.iter().position(|v| !v.is_finite()) {
+                let layer = layer_name(network, i);
+                return Err(LowerError::NotFinite {
+                    layer,
+                    what,
+                    index,
+                    value: values[index],
+                });
+            }
+        }
     }
+    Ok(())
 }
 
 /// `[c_out, c_in, taps]` floats to `[c_out, taps, c_in]` integers.
-fn round_weights(
-    weight: &[f32],
-    c_out: usize,
-    c_in: usize,
-    taps: usize,
-    q: &LayerQuant,
-) -> Vec<i8> {
+fn round_weights(weight: &[f32], c_out: usize, taps: usize, q: &LayerQuant) -> Vec<i8> {
+    let c_in = weight.len() / (c_out * taps);
     let max = weight_max(q.w_bits) as f32;
     let mut out = Vec::with_capacity(weight.len());
     for o in 0..c_out {
@@ -160,24 +122,27 @@ fn round_weights(
 }
 
 fn finish(
-    name: &str,
+    name: String,
     spec: LayerSpec,
     weights: Vec<i8>,
     bias: &[f32],
     q: &LayerQuant,
-    flow: &mut Flow,
-    last: bool,
+    flow: Flow,
 ) -> Result<IntLayer, LowerError> {
-    let layer = || name.to_string();
-    spec.check().map_err(|error| LowerError::Spec {
-        layer: layer(),
-        error,
-    })?;
+    let layer = || name.clone();
+    let last = spec.output == Act::I32;
     let fan_in = weights.len() / bias.len();
     let x_max = flow.max;
     let (mut requants, mut bound) = (Vec::with_capacity(bias.len()), 0);
     for (channel, (&b, w)) in bias.iter().zip(weights.chunks(fan_in)).enumerate() {
-        let acc_step = flow.step * f64::from(q.w_step[channel]);
+        // A channel whose weights are all zero gives a constant: any step does, and this one
+        // keeps its bias in range.
+        let constant = !last && w.iter().all(|&w| w == 0);
+        let acc_step = if constant {
+            f64::from(q.a_step()) / 256.0
+        } else {
+            flow.step * f64::from(q.w_step[channel])
+        };
         let sum: i64 = w.iter().map(|&w| i64::from(w).abs()).sum::<i64>() * x_max;
         bound = bound.max(sum);
         let bias = (f64::from(b) / acc_step).round();
@@ -214,9 +179,8 @@ fn finish(
         }
         requants.push(requant);
     }
-    *flow = Flow::new(spec.output, f64::from(q.a_step()));
     Ok(IntLayer {
-        name: name.into(),
+        name,
         spec,
         weights,
         requants,
@@ -242,6 +206,7 @@ fn multiplier(bias: i32, scale: f64) -> Option<Requant> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vgg::{FoldedLayer, LayerKind, LayerShape, VggConfig};
 
     #[test]
     fn multipliers_meet_their_scale() {
@@ -257,60 +222,62 @@ mod tests {
         assert!(multiplier(0, f64::NAN).is_none());
     }
 
-    #[test]
-    fn an_overflowing_channel_is_named() {
-        let fc = FoldedFc {
-            name: "fc".into(),
-            map: (1, 1, 4),
-            c_out: 2,
-            weight: vec![1.0; 8],
-            bias: vec![0.0, 1e9],
+    fn one_linear(weight: Vec<f32>, bias: Vec<f32>) -> Centred {
+        let (c_in, c_out) = (weight.len() / bias.len(), bias.len());
+        let preset = VggConfig::preset("vgg-small").expect("known");
+        let config = VggConfig {
+            cfg: vec![],
+            input: [1, 1, c_in],
+            num_classes: c_out,
+            ..preset
         };
-        let net = FoldedNet {
-            input: [1, 1, 4],
-            r_c: vec![0; 4],
-            convs: vec![],
-            gap: false,
-            fcs: vec![fc],
+        let shape = LayerShape {
+            kind: LayerKind::Linear,
+            c_in,
+            c_out,
+            h: 1,
+            w: 1,
+            pool: None,
         };
-        let q = LayerQuant {
+        let network = Folded {
+            config,
+            layers: vec![FoldedLayer {
+                shape,
+                weight,
+                bias,
+            }],
+        };
+        Centred {
+            network,
+            r_c: vec![0; c_in],
+            residual: 0.0,
+        }
+    }
+
+    fn quant(c_out: usize) -> LayerQuant {
+        LayerQuant {
             w_bits: 8,
             a_bits: 8,
-            w_step: vec![0.01; 2],
+            w_step: vec![0.01; c_out],
             a_clip: 1.0,
-        };
-        match quantize(&net, &[q]) {
+        }
+    }
+
+    #[test]
+    fn an_overflowing_channel_is_named() {
+        match quantize(&one_linear(vec![1.0; 8], vec![0.0, 1e9]), &[quant(2)]) {
             Err(LowerError::AccumulatorRange {
                 layer, channel: 1, ..
-            }) => assert_eq!(layer, "fc"),
+            }) => assert_eq!(layer, "linear0"),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn a_weight_that_is_no_number_is_named() {
-        let fc = FoldedFc {
-            name: "fc".into(),
-            map: (1, 1, 2),
-            c_out: 1,
-            weight: vec![1.0, f32::NAN],
-            bias: vec![0.0],
-        };
-        let net = FoldedNet {
-            input: [1, 1, 2],
-            r_c: vec![0; 2],
-            convs: vec![],
-            gap: false,
-            fcs: vec![fc],
-        };
-        let q = LayerQuant {
-            w_bits: 8,
-            a_bits: 8,
-            w_step: vec![0.01],
-            a_clip: 1.0,
-        };
+        let net = one_linear(vec![1.0, f32::NAN], vec![0.0]);
         assert!(matches!(
-            quantize(&net, &[q]),
+            quantize(&net, &[quant(1)]),
             Err(LowerError::NotFinite {
                 what: "weight",
                 index: 1,

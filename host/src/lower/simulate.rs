@@ -6,7 +6,6 @@
 
 use super::LowerError;
 use super::conv::{Columns, ConvShape, Element, convolve, max_pool2};
-use super::float::check_images;
 use super::integer::{IntLayer, IntNet};
 use rayon::prelude::*;
 use shared::semantics::{Requant, centre};
@@ -41,7 +40,7 @@ pub fn simulate(net: &IntNet, images: &[u8]) -> Result<Vec<i32>, LowerError> {
 
 /// Share of images whose largest logit (the first of equals) is their label, 0 to 1.
 #[must_use]
-pub fn accuracy<L: PartialOrd + Copy>(logits: &[L], labels: &[u8]) -> f64 {
+pub fn accuracy<L: PartialOrd + Copy>(logits: &[L], labels: &[u32]) -> f64 {
     if labels.is_empty() {
         return 0.0;
     }
@@ -49,7 +48,7 @@ pub fn accuracy<L: PartialOrd + Copy>(logits: &[L], labels: &[u8]) -> f64 {
     let right = logits
         .chunks_exact(classes)
         .zip(labels)
-        .filter(|(l, y)| argmax(l) == usize::from(**y))
+        .filter(|(l, y)| argmax(l) == **y as usize)
         .count();
     right as f64 / labels.len() as f64
 }
@@ -58,6 +57,16 @@ pub fn accuracy<L: PartialOrd + Copy>(logits: &[L], labels: &[u8]) -> f64 {
 #[must_use]
 pub fn argmax<L: PartialOrd + Copy>(logits: &[L]) -> usize {
     (1..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best })
+}
+
+fn check_images(images: &[u8], need: usize) -> Result<(), LowerError> {
+    if need == 0 || images.len() % need != 0 {
+        return Err(LowerError::ImageSize {
+            got: images.len(),
+            need,
+        });
+    }
+    Ok(())
 }
 
 enum Weights {

@@ -1,0 +1,174 @@
+//! What a candidate costs, as far as it can be computed: bytes, SRAM, MACs, and which
+//! layers the board has to time.
+
+use super::latency::{LayerCost, LayerKey};
+use crate::lower::{Bits, IntNet, LowerError, NamedSpec, encoded_bytes, layer_in, specs};
+use crate::reward::Costs;
+use crate::vgg::VggConfig;
+use shared::blob::{HEADER_BYTES, LAYER_BYTES};
+use shared::semantics::REQUANT_BYTES;
+use shared::spec::{Encoding, LayerSpec};
+use shared::weights::sparse;
+
+/// A candidate's costs but for its cycles, and what to ask the board.
+#[derive(Clone, Debug)]
+pub struct Price {
+    /// MACs, blob bytes and SRAM; `cycles` is 0 until [`Price::with_cycles`].
+    pub costs: Costs,
+    /// One per layer that fits the SRAM, in order.
+    pub keys: Vec<LayerKey>,
+    /// Names of the layers that do not fit, with the bytes that they need.
+    pub too_large: Vec<(String, u64)>,
+    /// Weight bytes of each layer, the global pool's 0 included.
+    pub layer_bytes: Vec<usize>,
+}
+
+impl Price {
+    /// The costs with the cycles that the board measured for [`Price::keys`].
+    ///
+    /// A layer that the board found too large adds no cycles; its need goes into
+    /// `sram_bytes`, where it exceeds the budget.
+    #[must_use]
+    pub fn with_cycles(&self, measured: &[LayerCost]) -> Costs {
+        let mut costs = self.costs;
+        for cost in measured {
+            match cost {
+                LayerCost::Cycles(cycles) => costs.cycles += cycles,
+                LayerCost::TooLarge { need, .. } => {
+                    costs.sram_bytes = costs.sram_bytes.max(u64::from(*need))
+                }
+            }
+        }
+        costs
+    }
+}
+
+/// The price of a lowered network, exact: encodings and strips are chosen as
+/// [`crate::lower::choose_encoding`] and [`crate::lower::plan()`] do.
+#[must_use]
+pub fn price_net(net: &IntNet, limit: u32) -> Price {
+    let layers = net.layers.iter().enumerate().map(|(i, layer)| {
+        let bytes = encoded_bytes(layer);
+        let stored = if layer.spec.encoding == Encoding::Sparse {
+            bytes.sparse
+        } else {
+            bytes.dense
+        };
+        (layer.name.clone(), layer.spec, net.density(i), stored)
+    });
+    assemble(layers.collect(), limit)
+}
+
+/// The price of a network that exists as a plan only.
+///
+/// `timed` are the widths that cycles and SRAM are priced at, `stored` those of the
+/// weights in flash, `density` the share of weights that are not zero, per layer.
+///
+/// # Errors
+/// [`LowerError`] where the firmware cannot run a layer.
+pub fn price(
+    config: &VggConfig,
+    timed: &[Bits],
+    stored: &[Bits],
+    density: &[f64],
+    limit: u32,
+) -> Result<Price, LowerError> {
+    let (timed, stored) = (specs(config, timed)?, specs(config, stored)?);
+    let layers = timed.into_iter().zip(stored).map(|(t, s)| {
+        let density = s.index.map_or(1.0, |i| density[i]);
+        let bytes = encoded_estimate(&s, density);
+        (t.name, t.spec, density, bytes)
+    });
+    Ok(assemble(layers.collect(), limit))
+}
+
+/// Bytes of a layer's weights at this density in the smaller encoding, zeros spread evenly.
+#[must_use]
+pub fn encoded_estimate(layer: &NamedSpec, density: f64) -> usize {
+    let s = &layer.spec;
+    if !s.has_weights() {
+        return 0;
+    }
+    let nonzero = (s.weight_count() as f64 / f64::from(s.c_out) * density).ceil() as u32;
+    let channel = sparse::channel_bytes(s.sequence_len(), nonzero, s.w_bits) as usize;
+    let sparse = channel * usize::from(s.c_out) + 4 * (usize::from(s.blocks()) + 1);
+    sparse.min(s.dense_channel_bytes() as usize * usize::from(s.c_out))
+}
+
+fn assemble(layers: Vec<(String, LayerSpec, f64, usize)>, limit: u32) -> Price {
+    let mut price = Price {
+        costs: Costs::default(),
+        keys: vec![],
+        too_large: vec![],
+        layer_bytes: vec![],
+    };
+    let mut bytes = HEADER_BYTES;
+    for (name, spec, density, stored) in layers {
+        price.costs.macs += spec.macs();
+        let requants = if spec.has_weights() {
+            usize::from(spec.c_out) * REQUANT_BYTES
+        } else {
+            0
+        };
+        bytes += LAYER_BYTES + stored + requants;
+        price.layer_bytes.push(stored);
+        let need = match layer_in(&spec, limit) {
+            Ok((placed, need)) => {
+                price.keys.push(LayerKey::new(placed, density));
+                u64::from(need)
+            }
+            Err(need) => {
+                price.too_large.push((name, need));
+                need
+            }
+        };
+        price.costs.sram_bytes = price.costs.sram_bytes.max(need);
+    }
+    price.costs.flash_bytes = bytes as u64;
+    price
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small(bits: Bits, density: f64, limit: u32) -> Price {
+        let config = VggConfig::preset("vgg-small").expect("known");
+        let bits = [bits; 7];
+        price(&config, &bits, &bits, &[density; 7], limit).expect("runs")
+    }
+
+    #[test]
+    fn fewer_bits_and_fewer_weights_take_less_flash() {
+        let full = small(Bits { w: 8, a: 8 }, 1.0, 120_000).costs;
+        let half = small(Bits { w: 4, a: 8 }, 1.0, 120_000).costs;
+        let sparse = small(Bits { w: 8, a: 8 }, 0.2, 120_000).costs;
+        assert_eq!(full.macs, 38_634_752);
+        assert!(
+            full.flash_bytes > 286_560 && full.flash_bytes < 295_000,
+            "{}",
+            full.flash_bytes
+        );
+        assert!(half.flash_bytes < full.flash_bytes * 6 / 10);
+        assert!(sparse.flash_bytes < full.flash_bytes / 2);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named_and_counted() {
+        let price = small(Bits { w: 8, a: 8 }, 1.0, 30_000);
+        assert!(
+            price.too_large.iter().any(|(name, _)| name == "conv1"),
+            "{:?}",
+            price.too_large
+        );
+        assert!(price.costs.sram_bytes > 30_000);
+        let costs = small(Bits { w: 8, a: 8 }, 1.0, 120_000).with_cycles(&[
+            LayerCost::Cycles(5),
+            LayerCost::TooLarge {
+                need: 200_000,
+                limit: 120_000,
+            },
+        ]);
+        assert_eq!((costs.cycles, costs.sram_bytes), (5, 200_000));
+    }
+}
