@@ -4,7 +4,11 @@
 //! alternate, `[pair][channel]`, so that one pointer reads both; the portable twin has
 //! channel after channel, `[channel][pair]`, which a compiler can vectorise.
 
+#[cfg(not(all(feature = "dsp", target_arch = "arm")))]
 pub use portable::{FAST, PAIR_STEP, accumulate, channel_start};
+
+#[cfg(all(feature = "dsp", target_arch = "arm"))]
+pub use super::dot_m4::{FAST, PAIR_STEP, accumulate, channel_start};
 
 /// A row of taps applied to neighbouring output pixels, for one or more kernel rows.
 ///
@@ -51,6 +55,7 @@ impl Run {
     }
 }
 
+#[cfg(not(all(feature = "dsp", target_arch = "arm")))]
 mod portable {
     use super::Run;
     use crate::kernels::lanes::unpair;

@@ -8,6 +8,8 @@
 
 pub mod conv;
 pub mod dot;
+#[cfg(all(feature = "dsp", target_arch = "arm"))]
+mod dot_m4;
 pub mod expand;
 pub mod global_avg_pool;
 pub mod lanes;
