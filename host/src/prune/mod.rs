@@ -1,12 +1,16 @@
 //! Stage 1: channel and element pruning as an environment.
 //!
 //! `criteria` ranks channels, `variational` ranks single weights, `rebuild` makes the
-//! smaller dense network, `env` is what the agent walks.
+//! smaller dense network, `policy` says what actions mean, `env` is what the agent walks.
 
 mod criteria;
+mod env;
+mod policy;
 mod rebuild;
 mod variational;
 
 pub use criteria::{ChannelCriterion, channel_scores, magnitude_scores, top};
+pub use env::{PruneEnv, PruneSetup, STORED, TIMED, dense_price};
+pub use policy::{MIN_CHANNELS, MIN_ELEMENTS, PrunePolicy, Rankings, round_channels};
 pub use rebuild::{element_masks, rebuild, select_scores};
 pub use variational::{Variational, VariationalConfig, rank_correlation};

@@ -1,9 +1,14 @@
 //! Stage 2: bit widths as an environment.
 //!
-//! `fake_quant` rounds inside the float network, `qat` trains through it.
+//! `fake_quant` rounds inside the float network, `qat` trains through it, `sensitivity`
+//! says what each width loses by itself, `env` is what the agent walks.
 
+mod env;
 mod fake_quant;
 mod qat;
+mod sensitivity;
 
+pub use env::{QuantEnv, QuantSetup};
 pub use fake_quant::{fake_quant_relu, fake_quant_weight};
 pub use qat::QatNet;
+pub use sensitivity::Sensitivity;

@@ -5,9 +5,11 @@
 
 mod latency;
 mod price;
+mod trial;
 
 pub use latency::{Latency, LayerCost, LayerKey, MeasureLayer, Timing};
 pub use price::{Price, encoded_estimate, price, price_net};
+pub use trial::{SearchData, TrialConfig, episode_seed};
 
 use crate::agent::{Agent, Transition};
 use crate::reward::{Costs, Reward, Score};

@@ -19,7 +19,7 @@ pub struct Price {
     pub keys: Vec<LayerKey>,
     /// Names of the layers that do not fit, with the bytes that they need.
     pub too_large: Vec<(String, u64)>,
-    /// Weight bytes of each layer, the global pool's 0 included.
+    /// Weight bytes of each layer with weights.
     pub layer_bytes: Vec<usize>,
 }
 
@@ -111,7 +111,9 @@ fn assemble(layers: Vec<(String, LayerSpec, f64, usize)>, limit: u32) -> Price {
             0
         };
         bytes += LAYER_BYTES + stored + requants;
-        price.layer_bytes.push(stored);
+        if spec.has_weights() {
+            price.layer_bytes.push(stored);
+        }
         let need = match layer_in(&spec, limit) {
             Ok((placed, need)) => {
                 price.keys.push(LayerKey::new(placed, density));

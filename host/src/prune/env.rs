@@ -1,0 +1,356 @@
+//! The network as an agent walks it in stage 1: a step a layer, two numbers a step.
+
+use super::policy::{MIN_CHANNELS, MIN_ELEMENTS, PrunePolicy, Rankings, round_channels};
+use crate::agent::MinMax;
+use crate::lower::Bits;
+use crate::reward::{Costs, RewardMode, Targets, clip_action};
+use crate::run::LayerAction;
+use crate::search::{
+    Candidate, Environment, Latency, LayerCost, MeasureLayer, Price, SearchData, TrialConfig,
+    episode_seed, price,
+};
+use crate::vgg::{LayerKind, LayerShape, TrainConfig, Trainer, Vgg, VggConfig, evaluate};
+use std::ops::ControlFlow;
+
+/// Widths that cycles and SRAM are priced at before stage 2 chooses.
+pub const TIMED: Bits = Bits { w: 8, a: 8 };
+/// Widths that flash is priced at.
+pub const STORED: Bits = Bits { w: 4, a: 8 };
+/// Number of this stage in seeds.
+const STAGE: u64 = 1;
+
+/// What stays the same for all episodes.
+pub struct PruneSetup<'a> {
+    /// The trained network.
+    pub network: &'a Vgg,
+    /// Its rankings.
+    pub rankings: &'a Rankings,
+    /// The images.
+    pub data: SearchData<'a>,
+    /// How candidates are judged.
+    pub trial: TrialConfig,
+    /// Channels are rounded to multiples of this.
+    pub channel_step: usize,
+    /// Bytes of arena that the board has.
+    pub arena_limit: u32,
+    /// How actions are clipped beforehand ([`RewardMode::Budget`] only).
+    pub mode: RewardMode,
+    /// The budgets.
+    pub targets: Targets,
+    /// Seed of the run.
+    pub seed: u64,
+}
+
+/// Stage 1 as an [`Environment`].
+pub struct PruneEnv<'a, M: MeasureLayer + 'static> {
+    setup: PruneSetup<'a>,
+    latency: &'a mut Latency<M>,
+    layers: Vec<LayerShape>,
+    /// Normalised features that do not change, a row a layer.
+    features: Vec<Vec<f32>>,
+    /// Cycles of each layer of the dense network, 0 where it does not fit.
+    dense_cycles: Vec<u64>,
+}
+
+impl<'a, M: MeasureLayer + 'static> PruneEnv<'a, M> {
+    /// Measures the dense network and prepares the states.
+    ///
+    /// # Errors
+    /// Where the board fails or the firmware cannot run a layer.
+    pub fn new(setup: PruneSetup<'a>, latency: &'a mut Latency<M>) -> anyhow::Result<Self> {
+        let layers = setup.network.config.layers();
+        let dense = dense_price(&setup.network.config, setup.arena_limit)?;
+        let measured = latency.costs(&dense.keys)?;
+        let dense_cycles = per_weight_layer(&setup.network.config, &dense, &measured)?;
+        let features = features(&layers, &dense, &dense_cycles);
+        Ok(Self {
+            setup,
+            latency,
+            layers,
+            features,
+            dense_cycles,
+        })
+    }
+
+    /// The policy that `actions` stand for.
+    #[must_use]
+    pub fn policy(&self, actions: &[Vec<f32>]) -> PrunePolicy {
+        policy_of(&self.layers, self.setup.channel_step, actions)
+    }
+
+    /// Costs with undecided layers at their lower bounds, cycles by each layer's dense
+    /// cycles per MAC: what the budget mode can still reach.
+    fn optimistic(&self, applied: &[Vec<f32>]) -> Option<Costs> {
+        let mut actions = applied.to_vec();
+        actions.resize(self.layers.len(), vec![MIN_CHANNELS, MIN_ELEMENTS]);
+        let policy = self.policy(&actions);
+        let config = narrowed(&self.setup.network.config, &policy.channels);
+        let density: Vec<f64> = policy.elements.iter().map(|&e| f64::from(e)).collect();
+        let n = density.len();
+        let p = price(
+            &config,
+            &vec![TIMED; n],
+            &vec![STORED; n],
+            &density,
+            self.setup.arena_limit,
+        )
+        .ok()?;
+        let narrow = config.layers();
+        let cycles = narrow.iter().zip(&self.layers).zip(&self.dense_cycles);
+        let cycles = cycles
+            .map(|((now, dense), &c)| (c as f64 * now.macs() as f64 / dense.macs() as f64) as u64)
+            .sum();
+        Some(Costs { cycles, ..p.costs })
+    }
+
+    /// Clips one number of the action at `step` so that the budgets that it governs can
+    /// still be met: channels for MACs, SRAM and cycles, elements for flash.
+    fn clip_to_budget(&self, applied: &[Vec<f32>], action: [f32; 2], number: usize) -> f32 {
+        let t = self.setup.targets;
+        let governed = if number == 0 {
+            Targets {
+                flash_bytes: None,
+                ..t
+            }
+        } else {
+            Targets {
+                flash_bytes: t.flash_bytes,
+                ..Targets::default()
+            }
+        };
+        let lower = [MIN_CHANNELS, MIN_ELEMENTS][number];
+        clip_action(action[number], lower, |value| {
+            let mut next = action;
+            next[number] = value;
+            let mut all = applied.to_vec();
+            all.push(next.to_vec());
+            self.optimistic(&all)
+                .is_some_and(|costs| governed.feasible(&costs))
+        })
+    }
+}
+
+impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
+    fn steps(&self) -> usize {
+        self.layers.len()
+    }
+
+    fn state_dim(&self) -> usize {
+        self.features[0].len() + 6
+    }
+
+    fn action_dim(&self) -> usize {
+        2
+    }
+
+    fn state(&self, step: usize, applied: &[Vec<f32>]) -> Vec<f32> {
+        let total: u64 = self.layers.iter().map(LayerShape::macs).sum();
+        let policy = policy_of(&self.layers, self.setup.channel_step, applied);
+        let now = narrowed(&self.setup.network.config, &policy.channels).layers();
+        let removed: u64 = (0..step)
+            .map(|i| self.layers[i].macs() - now[i].macs())
+            .sum();
+        let ahead: u64 = self.layers[step..].iter().map(LayerShape::macs).sum();
+        let before = |back: usize| {
+            step.checked_sub(back)
+                .map_or(&[1.0, 1.0][..], |i| &applied[i])
+        };
+        let mut state = self.features[step].clone();
+        state.extend([removed as f32 / total as f32, ahead as f32 / total as f32]);
+        state.extend(before(1).iter().chain(before(2)));
+        state
+    }
+
+    fn clip(&self, step: usize, applied: &[Vec<f32>], action: &[f32]) -> Vec<f32> {
+        let shape = &self.layers[step];
+        let mut wanted = [
+            action[0].clamp(MIN_CHANNELS, 1.0),
+            action[1].clamp(MIN_ELEMENTS, 1.0),
+        ];
+        if shape.kind == LayerKind::Linear {
+            // Logits and hidden features stay.
+            wanted[0] = 1.0;
+        }
+        if self.setup.mode == RewardMode::Budget {
+            if shape.kind == LayerKind::Conv {
+                wanted[0] = self.clip_to_budget(applied, wanted, 0);
+            }
+            wanted[1] = self.clip_to_budget(applied, wanted, 1);
+        }
+        let kept = round_channels(wanted[0], shape.c_out, self.setup.channel_step);
+        let channels = if shape.kind == LayerKind::Conv {
+            kept as f32 / shape.c_out as f32
+        } else {
+            1.0
+        };
+        vec![channels, wanted[1]]
+    }
+
+    fn evaluate(&mut self, episode: usize, actions: &[Vec<f32>]) -> anyhow::Result<Candidate> {
+        let policy = self.policy(actions);
+        let setup = &self.setup;
+        let small = policy.apply(setup.network, setup.rankings)?;
+        let density = densities(&small)?;
+        let n = density.len();
+        let limit = setup.arena_limit;
+        let priced = price(
+            &small.config,
+            &vec![TIMED; n],
+            &vec![STORED; n],
+            &density,
+            limit,
+        )?;
+        // The board works while the candidate trains.
+        self.latency.request(&priced.keys);
+        let accuracy = short_training(&small, setup, episode)?;
+        let costs = priced.with_cycles(&self.latency.costs(&priced.keys)?);
+        let shapes = small.config.layers();
+        let layers = shapes.iter().enumerate().map(|(i, shape)| LayerAction {
+            layer: layer_name(&small, i),
+            channels: (shape.kind == LayerKind::Conv).then_some(shape.c_out),
+            density: Some(density[i]),
+            w_bits: None,
+            a_bits: None,
+        });
+        Ok(Candidate {
+            actions: actions.to_vec(),
+            accuracy,
+            costs,
+            layers: layers.collect(),
+        })
+    }
+}
+
+/// The dense network's price at [`TIMED`] widths, for cycles, SRAM and flash alike.
+///
+/// # Errors
+/// Where the firmware cannot run a layer.
+pub fn dense_price(config: &VggConfig, limit: u32) -> anyhow::Result<Price> {
+    let n = config.layers().len();
+    let bits = vec![TIMED; n];
+    Ok(price(config, &bits, &bits, &vec![1.0; n], limit)?)
+}
+
+fn short_training(small: &Vgg, setup: &PruneSetup, episode: usize) -> anyhow::Result<f64> {
+    let (trial, data) = (&setup.trial, &setup.data);
+    let norm = data.first_train(trial.norm_images);
+    small.reestimate_norm(data.train, &norm, trial.batch)?;
+    if trial.steps > 0 {
+        let seed = episode_seed(setup.seed, STAGE, episode);
+        let config = TrainConfig {
+            lr: trial.lr,
+            ..TrainConfig::fine_tune(trial.steps, trial.batch, seed)
+        };
+        let mut trainer = Trainer::new(small, config)?;
+        trainer.run(data.train, &data.train_indices(), |_, _| {
+            ControlFlow::Continue(())
+        })?;
+        small.reestimate_norm(data.train, &norm, trial.batch)?;
+    }
+    let judged = data.first_validation(trial.validation_images);
+    Ok(evaluate(&small.fold()?, data.validation, &judged))
+}
+
+fn policy_of(layers: &[LayerShape], step: usize, actions: &[Vec<f32>]) -> PrunePolicy {
+    let mut policy = PrunePolicy {
+        channels: vec![],
+        elements: vec![],
+    };
+    for (i, shape) in layers.iter().enumerate() {
+        let action = actions.get(i).map_or(&[1.0, 1.0][..], |a| a);
+        if shape.kind == LayerKind::Conv {
+            policy
+                .channels
+                .push(round_channels(action[0], shape.c_out, step));
+        }
+        policy.elements.push(action[1]);
+    }
+    policy
+}
+
+/// The configuration with other widths of its convolutions.
+fn narrowed(config: &VggConfig, channels: &[usize]) -> VggConfig {
+    let mut config = config.clone();
+    let mut widths = channels.iter();
+    for item in &mut config.cfg {
+        if let crate::vgg::Item::Conv(width) = item {
+            *width = widths.next().copied().unwrap_or(*width);
+        }
+    }
+    config
+}
+
+/// Share of each layer's weights that its mask keeps.
+fn densities(network: &Vgg) -> candle_core::Result<Vec<f64>> {
+    let share = |mask: &Option<candle_core::Tensor>| match mask {
+        Some(m) => Ok(f64::from(m.mean_all()?.to_scalar::<f32>()?)),
+        None => Ok(1.0),
+    };
+    network.masks.iter().map(share).collect()
+}
+
+fn layer_name(network: &Vgg, i: usize) -> String {
+    let convs = network.convs.len();
+    if i < convs {
+        format!("conv{i}")
+    } else {
+        format!("linear{}", i - convs)
+    }
+}
+
+/// Cycles by layer with weights; the global pool's count for the layer before it.
+fn per_weight_layer(
+    config: &VggConfig,
+    price: &Price,
+    measured: &[LayerCost],
+) -> anyhow::Result<Vec<u64>> {
+    let n = config.layers().len();
+    let bits = vec![TIMED; n];
+    let mut cycles = vec![0; n];
+    let mut measured = measured.iter();
+    let mut at = 0;
+    for layer in crate::lower::specs(config, &bits)? {
+        at = layer.index.unwrap_or(at);
+        if price.too_large.iter().any(|(name, _)| *name == layer.name) {
+            continue;
+        }
+        if let Some(LayerCost::Cycles(c)) = measured.next() {
+            cycles[at] += c;
+        }
+    }
+    Ok(cycles)
+}
+
+/// What does not change: place, kind, shape, and what the board said of the dense layer.
+fn features(layers: &[LayerShape], dense: &Price, cycles: &[u64]) -> Vec<Vec<f32>> {
+    let total: u64 = cycles.iter().sum();
+    let rows: Vec<Vec<f32>> = layers
+        .iter()
+        .enumerate()
+        .map(|(i, l)| {
+            let conv = l.kind == LayerKind::Conv;
+            let [h, w, c] = l.output();
+            let sram = l.h * l.w * l.c_in + h * w * c;
+            [
+                i as f64,
+                f64::from(u8::from(conv)),
+                l.c_in as f64,
+                l.c_out as f64,
+                l.h as f64,
+                l.w as f64,
+                1.0,
+                if conv { 3.0 } else { 1.0 },
+                l.macs() as f64,
+                l.weights() as f64,
+                cycles[i] as f64,
+                cycles[i] as f64 / total.max(1) as f64,
+                dense.layer_bytes[i] as f64,
+                sram as f64,
+            ]
+            .map(|v| v as f32)
+            .to_vec()
+        })
+        .collect();
+    let range = MinMax::over(&rows);
+    rows.iter().map(|r| range.apply(r)).collect()
+}

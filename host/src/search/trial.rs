@@ -1,0 +1,74 @@
+//! How a candidate is judged: a short training, then a fixed subset of validation images.
+
+use crate::data::Dataset;
+use serde::{Deserialize, Serialize};
+
+/// What one evaluation may cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrialConfig {
+    /// Optimizer steps of the short training.
+    pub steps: usize,
+    /// Images a step.
+    pub batch: usize,
+    /// Highest learning rate of the short training.
+    pub lr: f64,
+    /// Training images that batch normalization is estimated on anew.
+    pub norm_images: usize,
+    /// Validation images that give the accuracy: always the first ones.
+    pub validation_images: usize,
+}
+
+/// The images that a search uses.
+#[derive(Clone, Copy, Debug)]
+pub struct SearchData<'a> {
+    /// Rows that weights may learn from.
+    pub train: &'a Dataset,
+    /// Rows that rewards come from.
+    pub validation: &'a Dataset,
+}
+
+impl SearchData<'_> {
+    /// Indices of all training images.
+    #[must_use]
+    pub fn train_indices(&self) -> Vec<usize> {
+        (0..self.train.len()).collect()
+    }
+
+    /// Indices of the first `n` training images.
+    #[must_use]
+    pub fn first_train(&self, n: usize) -> Vec<usize> {
+        (0..self.train.len().min(n)).collect()
+    }
+
+    /// Indices of the first `n` validation images; nested for growing `n`.
+    #[must_use]
+    pub fn first_validation(&self, n: usize) -> Vec<usize> {
+        (0..self.validation.len().min(n)).collect()
+    }
+}
+
+/// The seed of an episode's training: distinct for stages and episodes, so that it depends
+/// on nothing that happened before.
+#[must_use]
+pub fn episode_seed(seed: u64, stage: u64, episode: usize) -> u64 {
+    // SplitMix64's finalizer spreads neighbours apart.
+    let mut z = seed ^ (stage << 56) ^ ((episode as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_of_episodes_do_not_collide() {
+        let mut seeds: Vec<u64> = (0..2)
+            .flat_map(|stage| (0..500).map(move |e| episode_seed(0, stage, e)))
+            .collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        assert_eq!(seeds.len(), 1000);
+    }
+}
