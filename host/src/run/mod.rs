@@ -37,6 +37,7 @@ pub use config::{CycleSource, Identity, RunConfig, fingerprint};
 pub use error::RunError;
 pub use evaluation::{BrokenImage, Confusion, Evaluation};
 pub use folder::RunFolder;
+pub(crate) use folder::read_json;
 pub use lock::RunLock;
 pub use log::EpisodeLog;
 pub use policy::{LayerFigures, Policy, PolicyLayer};
