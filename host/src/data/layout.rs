@@ -171,3 +171,32 @@ fn split(all: &Dataset, layout: Layout) -> (Dataset, Dataset) {
     let (validation, train): (Vec<usize>, Vec<usize>) = (0..all.len()).partition(held_out);
     (all.select(&train), all.select(&validation))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bundled_sample_keeps_its_rows_and_splits() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-sample");
+        let splits = load(&path).expect("loads");
+        let test = splits.test.expect("a test part");
+        let parts = [
+            (&splits.train, 3000, 0..45_000),
+            (&splits.validation, 1000, 45_000..50_000),
+            (&test, 1000, 0..10_000),
+        ];
+        for (part, count, rows) in parts {
+            assert_eq!((part.len(), part.classes()), (count, 10));
+            assert_eq!(part.class_names[9], "truck");
+            assert!(part.rows.iter().all(|r| rows.contains(r)));
+            assert!(part.rows.is_sorted_by(|a, b| a < b));
+            for class in 0..10 {
+                assert_eq!(
+                    part.labels.iter().filter(|l| **l == class).count(),
+                    count / 10
+                );
+            }
+        }
+    }
+}

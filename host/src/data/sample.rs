@@ -5,7 +5,7 @@ use super::DataError;
 use super::Dataset;
 use super::parquet::{EncodedRows, read_encoded};
 use crate::nn::Rng;
-use ::parquet::basic::Compression;
+use ::parquet::basic::{Compression, ZstdLevel};
 use ::parquet::data_type::{ByteArray, ByteArrayType, DataType, Int64Type};
 use ::parquet::file::metadata::KeyValue;
 use ::parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -107,7 +107,9 @@ fn properties(rows: &EncodedRows) -> Arc<WriterProperties> {
     let metadata = KeyValue::new("huggingface".to_owned(), names.to_string());
     Arc::new(
         WriterProperties::builder()
-            .set_compression(Compression::SNAPPY)
+            .set_compression(Compression::ZSTD(
+                ZstdLevel::try_new(19).unwrap_or_default(),
+            ))
             // JPEG files differ, but share their headers, which the compression finds;
             // statistics would only copy whole pictures into the footer.
             .set_dictionary_enabled(false)
