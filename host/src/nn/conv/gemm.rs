@@ -1,26 +1,10 @@
 //! The portable kernels: tiles of im2col and the `gemm` crate.
 
-use super::ConvShape;
+use super::{ConvShape, PARTIAL_SUMS, SharedOutput, check, sum};
 use rayon::prelude::*;
 
-/// Parts in which the weight gradient is summed, whatever the number of threads.
-const PARTIAL_SUMS: usize = 8;
 /// Elements of an im2col tile: about what a core's second-level cache holds.
 const TILE_ELEMENTS: usize = 1 << 18;
-
-/// A pointer that tiles of one output share; each writes its own columns.
-#[derive(Clone, Copy)]
-struct Output(*mut f32);
-// SAFETY: only `forward` shares it, and its tiles write disjoint columns.
-unsafe impl Send for Output {}
-// SAFETY: as above.
-unsafe impl Sync for Output {}
-
-impl Output {
-    fn get(self) -> *mut f32 {
-        self.0
-    }
-}
 
 /// `dst = a·b`, or `dst += a·b` with `accumulate`. `a` is `[m, k]` with row stride
 /// `a_row`; `b` is `[k, n]` with both strides given; `dst` is `[m, n]`.
@@ -107,12 +91,6 @@ fn rows_per_tile(s: ConvShape) -> usize {
     (columns / s.w).clamp(1, (s.n * s.h).div_ceil(PARTIAL_SUMS))
 }
 
-fn check(x: &[f32], weight: usize, y: usize, s: ConvShape) {
-    assert_eq!(x.len(), s.c_in * s.plane(), "input");
-    assert_eq!(weight, s.c_out * s.c_in * 9, "weight");
-    assert_eq!(y, s.c_out * s.plane(), "output");
-}
-
 /// One tile of the convolution, by the calling thread.
 ///
 /// # Safety
@@ -148,7 +126,7 @@ pub(super) fn forward(x: &[f32], weight: &[f32], s: ConvShape) -> Vec<f32> {
     let mut y = vec![0.0f32; s.c_out * s.plane()];
     check(x, weight.len(), y.len(), s);
     let (rows, step) = (s.n * s.h, rows_per_tile(s));
-    let out = Output(y.as_mut_ptr());
+    let out = SharedOutput(y.as_mut_ptr());
     (0..rows.div_ceil(step)).into_par_iter().for_each_init(
         || vec![0.0f32; s.c_in * 9 * step * s.w],
         |col, i| {
@@ -218,14 +196,4 @@ fn add_tile_gradient(
             (1, tile),
         );
     }
-}
-
-/// Adds the parts up in their order.
-fn sum(parts: Vec<Vec<f32>>) -> Vec<f32> {
-    let mut parts = parts.into_iter();
-    let mut total = parts.next().unwrap_or_default();
-    for part in parts {
-        total.iter_mut().zip(&part).for_each(|(t, p)| *t += p);
-    }
-    total
 }

@@ -4,7 +4,12 @@
 //! exchanged. The weight gradient is summed in a fixed number of parts, whatever the
 //! number of threads, so that training gives the same bits everywhere.
 
+#[cfg(target_arch = "x86_64")]
+mod direct;
 mod gemm;
+mod kernels;
+
+use kernels::{PARTIAL_SUMS, SharedOutput, check, sum};
 
 use super::tensor::{elements, with_elements};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
@@ -69,7 +74,7 @@ pub fn conv3x3(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
 /// # Panics
 /// Where a slice is not as long as `shape` says.
 pub fn conv3x3_into(x: &[f32], weight: &[f32], shape: ConvShape, y: &mut [f32]) {
-    gemm::forward_serial(x, weight, shape, y);
+    kernels::forward_serial(x, weight, shape, y);
 }
 
 struct Conv3x3;
@@ -87,7 +92,7 @@ impl CustomOp2 for Conv3x3 {
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let shape = shape_of(x_layout.shape(), weight_layout.shape())?;
-        let y = gemm::forward(
+        let y = kernels::forward(
             elements(x, x_layout)?,
             elements(weight, weight_layout)?,
             shape,
@@ -107,14 +112,14 @@ impl CustomOp2 for Conv3x3 {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let shape = shape_of(x.shape(), weight.shape())?;
         let dw = with_elements(x, |x| {
-            with_elements(dy, |dy| gemm::weight_gradient(x, dy, shape))
+            with_elements(dy, |dy| kernels::weight_gradient(x, dy, shape))
         })??;
         let dw = Tensor::from_vec(dw, weight.shape(), x.device())?;
         if !x.track_op() {
             return Ok((None, Some(dw)));
         }
         let flipped = with_elements(weight, |w| flip(w, shape))?;
-        let dx = with_elements(dy, |dy| gemm::forward(dy, &flipped, shape.transposed()))?;
+        let dx = with_elements(dy, |dy| kernels::forward(dy, &flipped, shape.transposed()))?;
         Ok((Some(Tensor::from_vec(dx, x.shape(), x.device())?), Some(dw)))
     }
 }
@@ -226,6 +231,48 @@ mod tests {
             })
         };
         assert_eq!(run(1)?, run(5)?);
+        Ok(())
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn direct_kernels_equal_the_portable_ones() -> Result<()> {
+        for (n, c_in, c_out, h, w) in [(2, 3, 8, 32, 32), (19, 5, 13, 8, 8), (33, 37, 3, 5, 7)] {
+            let s = ConvShape {
+                c_in,
+                c_out,
+                n,
+                h,
+                w,
+            };
+            if !direct::fits(s) {
+                eprintln!("SKIPPED: this processor has no AVX-512");
+                return Ok(());
+            }
+            let values =
+                |shape: (usize, usize), seed| random(shape, seed)?.flatten_all()?.to_vec1();
+            let x: Vec<f32> = values((c_in, s.plane()), 1)?;
+            let dy: Vec<f32> = values((c_out, s.plane()), 2)?;
+            let weight: Vec<f32> = values((c_out, c_in * 9), 3)?;
+            let pairs = [
+                (
+                    direct::forward(&x, &weight, s),
+                    gemm::forward(&x, &weight, s),
+                ),
+                (
+                    direct::weight_gradient(&x, &dy, s),
+                    gemm::weight_gradient(&x, &dy, s),
+                ),
+            ];
+            for (a, b) in pairs {
+                let scale = b.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+                let worst = a
+                    .iter()
+                    .zip(&b)
+                    .fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+                assert!(worst < 1e-5 * scale, "{s:?}: {worst} of {scale}");
+            }
+        }
         Ok(())
     }
 
