@@ -1,5 +1,6 @@
 //! Optimizers whose whole state can be saved and restored.
 
+use super::tensor::with_elements;
 use candle_core::{Result, Tensor, Var, backprop::GradStore, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -159,8 +160,16 @@ impl Optimizer for Sgd {
                 continue;
             };
             let w = p.var.as_detached_tensor();
-            let grad = match p.decay && self.weight_decay != 0.0 {
-                true => (grad + (&w * self.weight_decay)?)?,
+            let decay = if p.decay { self.weight_decay } else { 0.0 };
+            if w.device().is_cpu() {
+                let rates = [lr * p.lr_scale, self.momentum, decay];
+                let (new_w, new_velocity) = nesterov(&w, velocity, grad, rates)?;
+                *velocity = new_velocity;
+                p.var.set(&new_w)?;
+                continue;
+            }
+            let grad = match decay != 0.0 {
+                true => (grad + (&w * decay)?)?,
                 false => grad.clone(),
             };
             *velocity = ((&*velocity * self.momentum)? + &grad)?.detach();
@@ -177,6 +186,32 @@ impl Optimizer for Sgd {
     fn load_state(&mut self, state: &HashMap<String, Tensor>) -> Result<()> {
         restore(&mut self.velocity, &self.parameters, "velocity", state)
     }
+}
+
+/// One step in one pass over plain memory: the new weights and the new velocity. candle's
+/// element-wise operators take a pass each, and hand long ones to threads that spin.
+fn nesterov(
+    w: &Tensor,
+    velocity: &Tensor,
+    grad: &Tensor,
+    rates: [f64; 3],
+) -> Result<(Tensor, Tensor)> {
+    let [lr, momentum, decay] = rates.map(|r| r as f32);
+    let (new_w, new_v): (Vec<f32>, Vec<f32>) = with_elements(w, |w| {
+        with_elements(velocity, |velocity| {
+            with_elements(grad, |grad| {
+                let all = w.iter().zip(velocity).zip(grad);
+                all.map(|((w, v), g)| {
+                    let g = g + decay * w;
+                    let v = momentum * v + g;
+                    (w - lr * (g + momentum * v), v)
+                })
+                .unzip()
+            })
+        })
+    })???;
+    let tensor = |values| Tensor::from_vec(values, w.shape(), w.device());
+    Ok((tensor(new_w)?, tensor(new_v)?))
 }
 
 /// Adam with bias correction and decoupled weight decay.

@@ -35,7 +35,39 @@ pub fn max_pool2(x: &Tensor) -> Result<Tensor> {
 /// Where the input has another rank.
 pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     let (c, n, h, w) = x.dims4()?;
+    if x.device().is_cpu() {
+        return x.contiguous()?.apply_op1(GlobalAvgPool);
+    }
     x.reshape((c, n, h * w))?.mean(2)?.t()?.contiguous()
+}
+
+struct GlobalAvgPool;
+
+impl CustomOp1 for GlobalAvgPool {
+    fn name(&self) -> &'static str {
+        "global_avg_pool"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = elements(x, layout)?;
+        let (c, n, h, w) = layout.shape().dims4()?;
+        let mut y = vec![0.0f32; n * c];
+        for (i, map) in x.chunks_exact(h * w).enumerate() {
+            y[i % n * c + i / n] = map.iter().sum::<f32>() / (h * w) as f32;
+        }
+        Ok((CpuStorage::F32(y), (n, c).into()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let (c, n, h, w) = x.dims4()?;
+        let mut dx = vec![0.0f32; c * n * h * w];
+        with_elements(dy, |dy| {
+            for (i, map) in dx.chunks_exact_mut(h * w).enumerate() {
+                map.fill(dy[i % n * c + i / n] / (h * w) as f32);
+            }
+        })?;
+        Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+    }
 }
 
 struct MaxPool2 {

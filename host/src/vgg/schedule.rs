@@ -56,7 +56,7 @@ impl TrainConfig {
         Self {
             steps: ((pictures / batch) as f64 * epochs).round() as usize,
             batch,
-            lr: 0.2,
+            lr: 0.1,
             warmup: 0.15,
             final_lr: 0.0,
             optimizer: OptimizerKind::Sgd {

@@ -10,8 +10,9 @@
 use super::{ConvShape, PARTIAL_SUMS, SharedOutput, check, sum};
 use rayon::prelude::*;
 use std::arch::x86_64::{
-    __m512, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_reduce_add_ps, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_storeu_ps,
+    __m512, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_storeu_ps, _mm512_unpackhi_pd,
+    _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 use std::ops::Range;
 
@@ -328,5 +329,43 @@ unsafe fn taps(
             }
         }
     }
-    sums.map(|row| row.map(|sum| _mm512_reduce_add_ps(sum)))
+    let mut vectors = [_mm512_setzero_ps(); 2 * LANES];
+    for (to, sum) in vectors.iter_mut().zip(sums.as_flattened()) {
+        *to = *sum;
+    }
+    let mut totals = [0.0f32; 2 * LANES];
+    for (vectors, totals) in vectors
+        .chunks_exact(LANES)
+        .zip(totals.chunks_exact_mut(LANES))
+    {
+        let total = lane_sums(std::array::from_fn(|i| vectors[i]));
+        // SAFETY: `totals` has room for a vector.
+        unsafe { _mm512_storeu_ps(totals.as_mut_ptr(), total) };
+    }
+    std::array::from_fn(|g| std::array::from_fn(|tap| totals[g * 9 + tap]))
+}
+
+/// Lane `i` of the result is the sum of all lanes of vector `i`: a transposition folded
+/// into the sums, a third of the work of summing each vector by itself.
+#[target_feature(enable = "avx512f")]
+fn lane_sums(v: [__m512; LANES]) -> __m512 {
+    let pairs: [__m512; 8] = std::array::from_fn(|i| {
+        let (a, b) = (v[2 * i], v[2 * i + 1]);
+        _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b))
+    });
+    // Each 128-bit lane of `fours[j]` has partial sums of the vectors 4j to 4j + 3.
+    let fours: [__m512; 4] = std::array::from_fn(|i| {
+        let (a, b) = (
+            _mm512_castps_pd(pairs[2 * i]),
+            _mm512_castps_pd(pairs[2 * i + 1]),
+        );
+        let (low, high) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
+        _mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high))
+    });
+    let join = |a: __m512, b: __m512| {
+        let even = _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
+        let odd = _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b);
+        _mm512_add_ps(even, odd)
+    };
+    join(join(fours[0], fours[1]), join(fours[2], fours[3]))
 }
