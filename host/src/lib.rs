@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod board;
 pub mod cli;
+pub mod compress;
 pub mod data;
 pub mod lower;
 pub mod nn;

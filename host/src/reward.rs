@@ -138,10 +138,12 @@ pub struct Reward {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// The number that the agent gets.
+    #[serde(with = "crate::search::exact::number")]
     pub reward: f64,
     /// Whether every cost is within its target.
     pub feasible: bool,
     /// [`Targets::excess`]: how far away the nearest budget is.
+    #[serde(with = "crate::search::exact::number")]
     pub excess: f64,
 }
 

@@ -42,6 +42,15 @@ pub fn centre(network: &Folded) -> Centred {
         .collect();
     let mut network = network.clone();
     let channels = r_c.len();
+    let centred = centred_normalization(&r_c);
+    if *norm == centred {
+        // Already so; scaling by a factor that rounds to almost 1 would move weights.
+        return Centred {
+            network,
+            r_c,
+            residual: 0.0,
+        };
+    }
     let first = &mut network.layers[0];
     let taps = if first.shape.kind == LayerKind::Conv {
         9
@@ -55,15 +64,19 @@ pub fn centre(network: &Folded) -> Centred {
             taps.iter_mut().for_each(|w| *w *= per_pixel / INPUT_STEP);
         }
     }
-    network.config.normalization = Normalization {
-        mean: r_c.iter().map(|&r| f32::from(r) / 255.0).collect(),
-        std: vec![1.0 / (255.0 * INPUT_STEP); channels],
-    };
+    network.config.normalization = centred;
     let residual = residuals.iter().fold(0f32, |m, r| m.max(r.abs()));
     Centred {
         network,
         r_c,
         residual,
+    }
+}
+
+fn centred_normalization(r_c: &[u8]) -> Normalization {
+    Normalization {
+        mean: r_c.iter().map(|&r| f32::from(r) / 255.0).collect(),
+        std: vec![1.0 / (255.0 * INPUT_STEP); r_c.len()],
     }
 }
 

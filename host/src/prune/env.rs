@@ -6,8 +6,8 @@ use crate::lower::Bits;
 use crate::reward::{Costs, RewardMode, Targets, clip_action};
 use crate::run::LayerAction;
 use crate::search::{
-    Candidate, Environment, Latency, LayerCost, MeasureLayer, Price, SearchData, TrialConfig,
-    episode_seed, price,
+    Candidate, Environment, Latency, LayerCost, MeasureLayer, Price, SearchData, TimedEnvironment,
+    Timings, TrialConfig, episode_seed, price,
 };
 use crate::vgg::{LayerKind, LayerShape, TrainConfig, Trainer, Vgg, VggConfig, evaluate};
 use std::ops::ControlFlow;
@@ -127,6 +127,12 @@ impl<'a, M: MeasureLayer + 'static> PruneEnv<'a, M> {
             self.optimistic(&all)
                 .is_some_and(|costs| governed.feasible(&costs))
         })
+    }
+}
+
+impl<M: MeasureLayer + 'static> TimedEnvironment for PruneEnv<'_, M> {
+    fn timings(&self) -> Timings {
+        (self.latency.known(), self.latency.counts())
     }
 }
 

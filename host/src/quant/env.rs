@@ -12,8 +12,8 @@ use crate::nn::OptimizerKind;
 use crate::reward::{Costs, Targets};
 use crate::run::LayerAction;
 use crate::search::{
-    Candidate, Environment, Latency, LayerCost, LayerKey, MeasureLayer, SearchData, TrialConfig,
-    episode_seed, price, price_net,
+    Candidate, Environment, Latency, LayerCost, LayerKey, MeasureLayer, SearchData,
+    TimedEnvironment, Timings, TrialConfig, episode_seed, price, price_net,
 };
 use crate::vgg::{LayerKind, LayerShape, TrainConfig, Trainer};
 use candle_core::Device;
@@ -290,6 +290,12 @@ impl<'a, M: MeasureLayer + 'static> QuantEnv<'a, M> {
         let mut net = quantize(&qat.centred()?, &qat.quants()?)?;
         choose_encoding(&mut net);
         Ok(net)
+    }
+}
+
+impl<M: MeasureLayer + 'static> TimedEnvironment for QuantEnv<'_, M> {
+    fn timings(&self) -> Timings {
+        (self.latency.known(), self.latency.counts())
     }
 }
 

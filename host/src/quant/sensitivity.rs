@@ -11,8 +11,10 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sensitivity {
     /// Of lowering the weights alone: width → one number a layer.
+    #[serde(with = "crate::search::exact::rows")]
     pub weights: BTreeMap<u8, Vec<f64>>,
     /// Of lowering the output activations alone; the last layer has none and loses 0.
+    #[serde(with = "crate::search::exact::rows")]
     pub activations: BTreeMap<u8, Vec<f64>>,
 }
 

@@ -66,10 +66,34 @@ pub trait MeasureLayer: Send {
 }
 
 type Answer = (LayerKey, anyhow::Result<Timing>);
+type Job<M> = Box<dyn FnOnce(&mut M) + Send>;
+
+/// What the board's thread is asked.
+enum Message<M> {
+    Measure(LayerKey),
+    Run(Job<M>),
+}
+
+/// The result of [`Latency::with_board`], while it is under way.
+pub struct Pending<R>(Receiver<R>);
+
+impl<R> Pending<R> {
+    /// Waits for the result.
+    ///
+    /// # Errors
+    /// Where the board's thread has ended.
+    pub fn wait(self) -> anyhow::Result<R> {
+        self.0.recv().map_err(|_| gone())
+    }
+}
+
+fn gone() -> anyhow::Error {
+    anyhow::anyhow!("the board's thread has ended")
+}
 
 /// The search's view of the board.
 pub struct Latency<M: MeasureLayer + 'static> {
-    requests: Option<Sender<LayerKey>>,
+    requests: Option<Sender<Message<M>>>,
     answers: Receiver<Answer>,
     thread: Option<JoinHandle<M>>,
     /// `None` while the answer is under way.
@@ -82,13 +106,18 @@ impl<M: MeasureLayer + 'static> Latency<M> {
     /// Moves `board` to its own thread.
     #[must_use]
     pub fn new(mut board: M) -> Self {
-        let (requests, inbox) = channel::<LayerKey>();
+        let (requests, inbox) = channel::<Message<M>>();
         let (outbox, answers) = channel();
         let thread = std::thread::spawn(move || {
-            for key in inbox {
-                let answer = board.measure(&key);
-                if outbox.send((key, answer)).is_err() {
-                    break;
+            for message in inbox {
+                match message {
+                    Message::Run(job) => job(&mut board),
+                    Message::Measure(key) => {
+                        let answer = board.measure(&key);
+                        if outbox.send((key, answer)).is_err() {
+                            break;
+                        }
+                    }
                 }
             }
             board
@@ -110,7 +139,7 @@ impl<M: MeasureLayer + 'static> Latency<M> {
                 self.known.insert(*key, None);
                 if let Some(requests) = &self.requests {
                     // A board thread that is gone is reported by `costs`.
-                    let _ = requests.send(*key);
+                    let _ = requests.send(Message::Measure(*key));
                 }
             }
         }
@@ -130,10 +159,7 @@ impl<M: MeasureLayer + 'static> Latency<M> {
             if let Some(Some(cost)) = self.known.get(wanted) {
                 return Ok(*cost);
             }
-            let (key, answer) = self
-                .answers
-                .recv()
-                .map_err(|_| anyhow::anyhow!("the board's thread has ended"))?;
+            let (key, answer) = self.answers.recv().map_err(|_| gone())?;
             match answer {
                 Ok(timing) => {
                     self.known.insert(key, Some(timing.cost));
@@ -149,6 +175,44 @@ impl<M: MeasureLayer + 'static> Latency<M> {
                 }
             }
         }
+    }
+
+    /// Runs `job` on the board's thread, after what was asked before.
+    pub fn with_board<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut M) -> R + Send + 'static,
+    ) -> Pending<R> {
+        let (sender, receiver) = channel();
+        if let Some(requests) = &self.requests {
+            // A thread that is gone is reported by `Pending::wait`.
+            let _ = requests.send(Message::Run(Box::new(move |board| {
+                let _ = sender.send(job(board));
+            })));
+        }
+        Pending(receiver)
+    }
+
+    /// What is known so far, in a fixed order, for a checkpoint.
+    #[must_use]
+    pub fn known(&self) -> Vec<(LayerKey, LayerCost)> {
+        let mut known: Vec<_> = self
+            .known
+            .iter()
+            .filter_map(|(k, c)| c.map(|c| (*k, c)))
+            .collect();
+        known.sort_unstable_by_key(|(key, _)| *key);
+        known
+    }
+
+    /// Takes over what a checkpoint kept, so that a resumed run sees the same timings.
+    pub fn preload(
+        &mut self,
+        known: Vec<(LayerKey, LayerCost)>,
+        (measured, from_table): (usize, usize),
+    ) {
+        self.known
+            .extend(known.into_iter().map(|(k, c)| (k, Some(c))));
+        (self.measured, self.from_table) = (measured, from_table);
     }
 
     /// Layers that this run had to measure, and those that came from the table.

@@ -3,11 +3,12 @@
 //! [`Environment`] is what both stages are; [`run_stage`] drives it. [`price()`] says what a
 //! candidate costs before anything is measured, [`Latency`] what the board measured.
 
+pub mod exact;
 mod latency;
 mod price;
 mod trial;
 
-pub use latency::{Latency, LayerCost, LayerKey, MeasureLayer, Timing};
+pub use latency::{Latency, LayerCost, LayerKey, MeasureLayer, Pending, Timing};
 pub use price::{Price, encoded_estimate, price, price_net};
 pub use trial::{SearchData, TrialConfig, episode_seed};
 
@@ -43,12 +44,22 @@ pub trait Environment {
     fn evaluate(&mut self, episode: usize, actions: &[Vec<f32>]) -> anyhow::Result<Candidate>;
 }
 
+/// An environment whose layers a board times.
+pub trait TimedEnvironment: Environment {
+    /// Timings known so far, and how many were measured and how many came from the table.
+    fn timings(&self) -> Timings;
+}
+
+/// What [`TimedEnvironment::timings`] gives.
+pub type Timings = (Vec<(LayerKey, LayerCost)>, (usize, usize));
+
 /// What came of an episode's actions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
     /// The actions as applied, after repair.
     pub actions: Vec<Vec<f32>>,
     /// Accuracy on the validation subset, a fraction.
+    #[serde(with = "exact::number")]
     pub accuracy: f64,
     /// What it costs.
     pub costs: Costs,
@@ -86,10 +97,11 @@ pub struct StageRun<'a> {
 /// What the environment or `observe` report.
 pub fn run_stage(
     run: &StageRun,
-    env: &mut dyn Environment,
+    env: &mut dyn TimedEnvironment,
     agent: &mut dyn Agent,
     mut best: Option<Best>,
     mut observe: impl FnMut(
+        &dyn TimedEnvironment,
         &EpisodeRecord,
         &dyn Agent,
         Option<&Best>,
@@ -99,7 +111,7 @@ pub fn run_stage(
         let (start, episode) = (Instant::now(), agent.episode());
         let candidate = play(env, agent, episode)?;
         let score = run.reward.score(candidate.accuracy, &candidate.costs);
-        let transitions = transitions(env, &candidate.actions);
+        let transitions = transitions(&*env, &candidate.actions);
         agent.end_episode(&transitions, score.reward as f32);
         let is_best = best.as_ref().is_none_or(|b| score.beats(&b.score));
         let record = EpisodeRecord {
@@ -123,7 +135,7 @@ pub fn run_stage(
                 score,
             });
         }
-        if observe(&record, agent, best.as_ref())?.is_break() {
+        if observe(env, &record, agent, best.as_ref())?.is_break() {
             break;
         }
     }
@@ -131,7 +143,7 @@ pub fn run_stage(
 }
 
 fn play(
-    env: &mut dyn Environment,
+    env: &mut dyn TimedEnvironment,
     agent: &mut dyn Agent,
     episode: usize,
 ) -> anyhow::Result<Candidate> {
@@ -146,7 +158,7 @@ fn play(
 
 /// Every step as it was applied: repair may have changed actions, so states are computed
 /// anew.
-fn transitions(env: &dyn Environment, actions: &[Vec<f32>]) -> Vec<Transition> {
+fn transitions(env: &dyn TimedEnvironment, actions: &[Vec<f32>]) -> Vec<Transition> {
     (0..actions.len())
         .map(|step| Transition {
             state: env.state(step, &actions[..step]),

@@ -1,0 +1,376 @@
+//! The end of a run: blob, board, test figures, policy, report. The only place of a run that
+//! reads test labels.
+
+use super::lowered::{Lowered, post_training_8bit};
+use super::state::Control;
+use super::store::load_quantized;
+use super::training::{Job, forget, train};
+use super::{BoardInference, Compress, Device, sum_cycles};
+use crate::data::Dataset;
+use crate::lower::{IntNet, accuracy, argmax, centre, simulate};
+use crate::quant::QatNet;
+use crate::run::{
+    BrokenImage, Evaluation, LayerFigures, NetworkFigures, Policy, PolicyLayer, Progress, Stage,
+    Summary, files,
+};
+use crate::search::LayerCost;
+use crate::vgg::TrainConfig;
+use anyhow::{Result, bail};
+
+/// Images in the report that the compression broke.
+const BROKEN: usize = 12;
+/// State of the control's training between two processes.
+const CONTROL: &str = "control.safetensors";
+
+/// A network, lowered and tested.
+struct Tested {
+    lowered: Lowered,
+    figures: NetworkFigures,
+    /// Predicted class of each test image, by the integers.
+    predicted: Vec<usize>,
+    /// Cycles of each layer of the blob; empty where a layer could not be timed.
+    layer_cycles: Vec<u64>,
+}
+
+impl<D: Device + 'static> Compress<D> {
+    pub(super) fn finish(&mut self) -> Result<Summary> {
+        let test = self.test_images().clone();
+        let after = self.test_after(&test)?;
+        let before = self.test_before(&test)?;
+        let control = if self.settings.control {
+            Some(self.control(&test)?)
+        } else {
+            None
+        };
+        self.run
+            .write_json(files::POLICY, &self.policy(&before, &after))?;
+        self.run
+            .write_json(files::EVALUATION, &evaluation(&test, &before, &after)?)?;
+        self.timer.switch(Stage::Finish.label());
+        let (measured, from_table) = self.latency.counts();
+        let summary = Summary {
+            run: self.run.dir().display().to_string(),
+            board: self.limits.name.clone(),
+            seed: self.settings.seed,
+            before: before.figures,
+            after: after.figures,
+            control,
+            episodes: self.settings.prune.episodes + self.settings.quantize.episodes,
+            timings_measured: measured as u64,
+            timings_cached: from_table as u64,
+            seconds: self.timer.total(),
+            seconds_by_part: self.timer.seconds(),
+            report: self.run.path(files::REPORT).display().to_string(),
+        };
+        self.run.write_json(files::SUMMARY, &summary)?;
+        crate::report::write(self.run.dir())?;
+        self.save(
+            Progress {
+                stage: Stage::Done,
+                step: 0,
+            },
+            None,
+        )?;
+        Ok(summary)
+    }
+
+    fn test_after(&mut self, test: &Dataset) -> Result<Tested> {
+        let (network, quants) = load_quantized(self.run.dir(), &self.input.device)?;
+        let lowered = Lowered::new(&network, &quants, self.limits.arena)?;
+        if let Some(reason) = lowered.refusal(self.limits.blob) {
+            bail!(
+                "the compressed network does not fit {}: {reason}",
+                self.limits.name
+            );
+        }
+        let blob = lowered
+            .emitted
+            .as_ref()
+            .map(|e| e.blob.clone())
+            .unwrap_or_default();
+        self.run.write(files::BLOB, &blob)?;
+        let all: Vec<usize> = (0..test.len()).collect();
+        let float = QatNet::restore(&network, &quants, &self.input.device)?.logits(test, &all)?;
+        let n = self.settings.board_images.1.min(test.len());
+        let (size, images) = (
+            test.image_bytes(),
+            test.images[..n * test.image_bytes()].to_vec(),
+        );
+        let pending = self
+            .latency
+            .with_board(move |board| board.run(&blob, &images, size));
+        let integer = simulate(&lowered.net, &test.images)?;
+        let board = pending.wait()??;
+        let tested = self.tested(
+            lowered,
+            &accuracy(&float, &test.labels),
+            &integer,
+            &board,
+            test,
+        )?;
+        let table = sum_cycles(&self.latency.costs(&tested.lowered.price.keys)?);
+        let whole = tested.figures.cycles;
+        let error = table as f64 / whole.max(1) as f64 - 1.0;
+        self.ui.say(&format!(
+            "{:11} sum of layer timings off by {:+.2} % from the whole network",
+            "  board",
+            100.0 * error
+        ));
+        Ok(tested)
+    }
+
+    fn test_before(&mut self, test: &Dataset) -> Result<Tested> {
+        let folded = self.input.network.fold()?;
+        let network = centre(&folded);
+        let images = self.settings.calibration_images;
+        let quants = post_training_8bit(&network, &self.data(), images, &self.input.device)?;
+        let lowered = Lowered::new(&network, &quants, self.limits.arena)?;
+        let all: Vec<usize> = (0..test.len()).collect();
+        let float = accuracy(&folded.logits(test, &all), &test.labels);
+        let integer = simulate(&lowered.net, &test.images)?;
+        let board = self.state.board_before.clone();
+        let mut tested = self.tested(lowered, &float, &integer, &board, test)?;
+        tested.figures.board_reason = self.state.refusal_before.clone();
+        Ok(tested)
+    }
+
+    fn tested(
+        &mut self,
+        lowered: Lowered,
+        accuracy_float: &f64,
+        integer: &[i32],
+        board: &[BoardInference],
+        test: &Dataset,
+    ) -> Result<Tested> {
+        check_board(&lowered.net, integer, board, test)?;
+        let classes = lowered.net.classes();
+        let costs = self.latency.costs(&lowered.price.keys)?;
+        let layer_cycles = match board.first() {
+            Some(_) => mean_cycles(board),
+            None if lowered.price.too_large.is_empty() => costs
+                .iter()
+                .map(|c| if let LayerCost::Cycles(c) = c { *c } else { 0 })
+                .collect(),
+            None => Vec::new(),
+        };
+        let cycles = if layer_cycles.is_empty() {
+            sum_cycles(&costs)
+        } else {
+            layer_cycles.iter().sum()
+        };
+        let priced = lowered.price.costs;
+        let blob_bytes = lowered
+            .emitted
+            .as_ref()
+            .map_or(priced.flash_bytes, |e| e.blob.len() as u64);
+        let board_logits: Vec<i32> = board
+            .iter()
+            .flat_map(|b| b.logits.iter().copied())
+            .collect();
+        let figures = NetworkFigures {
+            accuracy_float: *accuracy_float,
+            accuracy_integer: accuracy(integer, &test.labels),
+            accuracy_board: (!board.is_empty())
+                .then(|| accuracy(&board_logits, &test.labels[..board.len()])),
+            images_board: board.len(),
+            parameters: lowered.net.parameters(),
+            parameters_dense: lowered.net.parameters_dense(),
+            macs: lowered.net.macs(),
+            blob_bytes,
+            sram_bytes: priced.sram_bytes,
+            cycles,
+            ms: self.run.config().ms(cycles),
+            board_reason: None,
+        };
+        let predicted = integer.chunks_exact(classes).map(argmax).collect();
+        Ok(Tested {
+            lowered,
+            figures,
+            predicted,
+            layer_cycles,
+        })
+    }
+
+    /// The given network after the same fine-tuning, so that more training is not counted
+    /// as compression.
+    fn control(&mut self, test: &Dataset) -> Result<NetworkFigures> {
+        let network = self.input.network.duplicate()?;
+        if self.state.control.is_none() {
+            self.timer.switch("control");
+            let data = self.data();
+            let teacher = self.teacher()?;
+            let tune = self.settings.finetune;
+            let epochs = tune.epochs + self.settings.qat.epochs;
+            let steps = super::FineTune { epochs, ..tune }.steps(data.train.len());
+            let checkpoint = self.run.path(CONTROL);
+            let job = Job {
+                label: "  control",
+                config: TrainConfig {
+                    lr: tune.lr,
+                    ..TrainConfig::fine_tune(steps, tune.batch, self.settings.seed.wrapping_add(1))
+                },
+                teacher: self.distillation(&teacher),
+                checkpoint: &checkpoint,
+            };
+            if !train(&network, &job, &data, &self.ui)? {
+                bail!(
+                    "stopped while training the control; continue with --resume {}",
+                    self.run.dir().display()
+                );
+            }
+            let norm = data.first_train(4 * self.settings.prune.trial.norm_images);
+            network.reestimate_norm(data.train, &norm, tune.batch)?;
+            let all: Vec<usize> = (0..test.len()).collect();
+            let logits = network.fold()?.logits(test, &all);
+            self.state.control = Some(Control {
+                logits,
+                images_trained: (steps * tune.batch) as u64,
+            });
+            self.save(
+                Progress {
+                    stage: Stage::Finish,
+                    step: 0,
+                },
+                None,
+            )?;
+            forget(&checkpoint);
+        }
+        let logits = self.state.control.as_ref().map_or(&[][..], |c| &c.logits);
+        Ok(NetworkFigures {
+            accuracy_float: accuracy(logits, &test.labels),
+            ..NetworkFigures::default()
+        })
+    }
+
+    fn policy(&self, before: &Tested, after: &Tested) -> Policy {
+        let folded = |t: &Tested| weight_layers(t);
+        let rows = folded(before)
+            .into_iter()
+            .zip(folded(after))
+            .map(|(b, a)| PolicyLayer {
+                name: a.name,
+                kind: a.kind,
+                before: b.figures,
+                after: a.figures,
+                density: a.density,
+                w_bits: a.w_bits,
+                a_bits: a.a_bits,
+                kernel: a.kernel,
+                encoding: a.encoding,
+            });
+        Policy {
+            layers: rows.collect(),
+            prune_episode: self.state.prune_best.as_ref().map(|b| b.episode),
+            quantize_episode: self.state.quantize_best.as_ref().map(|b| b.episode),
+        }
+    }
+}
+
+/// Every logit that the board gave must be the host's.
+fn check_board(
+    net: &IntNet,
+    integer: &[i32],
+    board: &[BoardInference],
+    test: &Dataset,
+) -> Result<()> {
+    let host = integer.chunks_exact(net.classes());
+    for (i, (ours, theirs)) in host.zip(board).enumerate() {
+        if ours != theirs.logits {
+            bail!(
+                "the board disagrees with the host's integer simulation on test image {i} (row {}): {:?} against {ours:?}",
+                test.rows[i],
+                theirs.logits
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Mean cycles of each layer over the images.
+fn mean_cycles(board: &[BoardInference]) -> Vec<u64> {
+    let layers = board.first().map_or(0, |b| b.cycles.len());
+    let n = board.len().max(1) as u64;
+    (0..layers)
+        .map(|l| board.iter().map(|b| b.cycles[l]).sum::<u64>() / n)
+        .collect()
+}
+
+struct LayerRow {
+    name: String,
+    kind: String,
+    figures: LayerFigures,
+    density: f64,
+    w_bits: u8,
+    a_bits: u8,
+    kernel: String,
+    encoding: String,
+}
+
+/// One row per layer with weights; a global pool's cycles count for the layer before it.
+fn weight_layers(t: &Tested) -> Vec<LayerRow> {
+    let mut rows: Vec<LayerRow> = Vec::new();
+    for (i, layer) in t.lowered.net.layers.iter().enumerate() {
+        let (s, cycles) = (&layer.spec, t.layer_cycles.get(i).copied().unwrap_or(0));
+        if !s.has_weights() {
+            if let Some(last) = rows.last_mut() {
+                last.figures.cycles += cycles;
+            }
+            continue;
+        }
+        rows.push(LayerRow {
+            name: layer.name.clone(),
+            kind: if s.kind == shared::spec::Kind::Conv {
+                "conv".into()
+            } else {
+                "linear".into()
+            },
+            figures: LayerFigures {
+                c_in: s.c_in.into(),
+                c_out: s.c_out.into(),
+                macs: s.macs(),
+                flash_bytes: t.lowered.price.layer_bytes[rows.len()] as u64,
+                cycles,
+            },
+            density: t.lowered.net.density(i),
+            w_bits: s.w_bits,
+            a_bits: if s.output.is_unsigned() {
+                s.output.bits() as u8
+            } else {
+                32
+            },
+            kernel: s.kernel.name().into(),
+            encoding: s.encoding.name().into(),
+        });
+    }
+    rows
+}
+
+fn evaluation(test: &Dataset, before: &Tested, after: &Tested) -> Result<Evaluation> {
+    let confusion = |predicted: &[usize]| {
+        let mut counts = vec![vec![0u32; test.classes()]; test.classes()];
+        test.labels
+            .iter()
+            .zip(predicted)
+            .for_each(|(&y, &p)| counts[y as usize][p] += 1);
+        counts
+    };
+    let broke = (0..test.len()).filter(|&i| {
+        let y = test.labels[i] as usize;
+        before.predicted[i] == y && after.predicted[i] != y
+    });
+    let broken = if test.c == 3 {
+        let picture = |i: usize| {
+            let (row, y) = (test.rows[i] as usize, test.labels[i] as usize);
+            BrokenImage::new(row, y, after.predicted[i], test.image(i), [test.h, test.w])
+        };
+        broke.take(BROKEN).map(picture).collect::<Result<_, _>>()?
+    } else {
+        Vec::new()
+    };
+    Ok(Evaluation {
+        classes: test.class_names.clone(),
+        before: confusion(&before.predicted),
+        after: confusion(&after.predicted),
+        broken,
+    })
+}

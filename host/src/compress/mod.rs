@@ -1,0 +1,272 @@
+//! The main job: a trained network in, verified firmware data out.
+//!
+//! [`Compress`] goes through the stages of [`Stage`], each of which leaves a checkpoint:
+//! prepare (price of the given network, rankings) → prune → fine-tune → quantize →
+//! quantization-aware fine-tune → finish (blob, board, figures, report). A stopped run
+//! continues to the identical result.
+
+mod device;
+mod finish;
+mod lowered;
+mod prepare;
+mod settings;
+mod stages;
+mod state;
+pub mod store;
+mod training;
+mod ui;
+
+pub use device::{BoardInference, Device, DeviceLimits};
+pub use lowered::{Lowered, post_training_8bit};
+pub use settings::{Budgets, FineTune, SearchSettings, Settings};
+pub use state::{Control, RankingChoice, State};
+pub use ui::{Bar, Ui, Verbosity};
+
+use crate::agent::{Agent, AgentState};
+use crate::data::Splits;
+use crate::run::{Identity, PartTimer, Progress, RunConfig, RunFolder, Stage, Summary};
+use crate::search::{Latency, LayerCost, SearchData};
+use crate::vgg::Vgg;
+use anyhow::Result;
+use std::path::{Path, PathBuf};
+
+/// Checkpoint part: [`State`] as JSON.
+const STATE: &str = "state";
+/// Checkpoint part: the agent of the stage at work.
+const AGENT: &str = "agent";
+
+/// What is to be compressed.
+pub struct Input {
+    /// The trained network.
+    pub network: Vgg,
+    /// Bytes of its file, which tell models apart.
+    pub model_bytes: Vec<u8>,
+    /// Its name in reports and folders.
+    pub model: String,
+    /// Images.
+    pub splits: Splits,
+    /// Their name in reports.
+    pub dataset: String,
+    /// Where floats are computed.
+    pub device: candle_core::Device,
+}
+
+/// How a run ended.
+pub enum Outcome {
+    /// All stages are done.
+    Done(Box<Summary>),
+    /// The user stopped it; it can be resumed.
+    Stopped(PathBuf),
+}
+
+/// A search found nothing within the budgets.
+#[derive(Debug, thiserror::Error)]
+#[error("no network was found within the budgets; the nearest has {nearest}\n  exceeds {exceeded}")]
+pub struct Infeasible {
+    /// Accuracy and costs of the nearest.
+    pub nearest: String,
+    /// Which budgets it exceeds, with values.
+    pub exceeded: String,
+}
+
+/// A run at work.
+pub struct Compress<D: Device + 'static> {
+    input: Input,
+    settings: Settings,
+    limits: DeviceLimits,
+    latency: Latency<D>,
+    run: RunFolder,
+    state: State,
+    timer: PartTimer,
+    ui: Ui,
+}
+
+impl<D: Device + 'static> Compress<D> {
+    /// Starts a new run below `root`: times the given network's layers, resolves the
+    /// budgets, refuses those that the smallest network cannot meet.
+    ///
+    /// # Errors
+    /// [`Infeasible`], or where the board or the disk fail.
+    pub fn start(input: Input, settings: Settings, board: D, root: &Path, ui: Ui) -> Result<Self> {
+        let mut timer = PartTimer::default();
+        timer.switch("prepare");
+        let limits = board.limits();
+        let mut latency = Latency::new(board);
+        let dense = prepare::dense_costs(&input, &limits, &mut latency)?;
+        let targets = settings.budgets.targets(
+            limits.blob.into(),
+            limits.arena.into(),
+            &dense,
+            limits.clock_hz,
+        );
+        prepare::check_reachable(&input, &settings, &limits, &targets, &mut latency)?;
+        let config = run_config(&input, &settings, &limits, targets)?;
+        let run = RunFolder::create(root, &input.model, config)?;
+        let state = State {
+            dense,
+            targets,
+            ..State::default()
+        };
+        Ok(Self {
+            input,
+            settings,
+            limits,
+            latency,
+            run,
+            state,
+            timer,
+            ui,
+        })
+    }
+
+    /// Continues the run in `dir` with its own settings.
+    ///
+    /// # Errors
+    /// Where it is no run, is at work, or was made from another model, data or board.
+    pub fn resume(input: Input, board: D, dir: &Path, ui: Ui) -> Result<Self> {
+        let run = RunFolder::resume(dir)?;
+        let settings: Settings = serde_json::from_value(run.config().settings.clone())?;
+        let limits = board.limits();
+        run.check_identity(&identity(&input, &settings, &limits)?)?;
+        let mut latency = Latency::new(board);
+        let mut state = State {
+            targets: run.config().targets,
+            ..State::default()
+        };
+        if run.checkpoints().has(STATE) {
+            state = serde_json::from_slice(&run.checkpoints().part(STATE)?)?;
+            latency.preload(state.timings.clone(), state.timing_counts);
+        } else {
+            state.dense = prepare::dense_costs(&input, &limits, &mut latency)?;
+        }
+        let timer = run.timer();
+        let at = run.progress();
+        ui.say(&format!(
+            "resumed at {}, step {}",
+            at.stage.label(),
+            at.step
+        ));
+        Ok(Self {
+            input,
+            settings,
+            limits,
+            latency,
+            run,
+            state,
+            timer,
+            ui,
+        })
+    }
+
+    /// The run's folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.run.dir()
+    }
+
+    /// What the searches have to keep to.
+    #[must_use]
+    pub fn targets(&self) -> &crate::reward::Targets {
+        &self.state.targets
+    }
+
+    /// Goes through what is left of the stages.
+    ///
+    /// # Errors
+    /// [`Infeasible`], diverging training, a board that fails or disagrees, a full disk; the
+    /// last checkpoint stays and the run can be resumed.
+    pub fn run(mut self) -> Result<Outcome> {
+        loop {
+            let stage = self.run.progress().stage;
+            self.timer.switch(stage.label());
+            let finished = match stage {
+                Stage::Prepare => self.prepare()?,
+                Stage::Prune => self.prune()?,
+                Stage::FinetunePruned => self.finetune_pruned()?,
+                Stage::Quantize => self.quantize()?,
+                Stage::FinetuneQuantized => self.finetune_quantized()?,
+                Stage::Finish | Stage::Done => {
+                    return self.finish().map(|s| Outcome::Done(Box::new(s)));
+                }
+            };
+            if !finished {
+                return Ok(Outcome::Stopped(self.run.dir().to_path_buf()));
+            }
+            self.save(
+                Progress {
+                    stage: stage.next(),
+                    step: 0,
+                },
+                None,
+            )?;
+        }
+    }
+
+    fn save(&mut self, progress: Progress, agent: Option<&dyn Agent>) -> Result<()> {
+        self.state.timings = self.latency.known();
+        self.state.timing_counts = self.latency.counts();
+        let state = serde_json::to_vec(&self.state)?;
+        let agent = agent.map(|a| a.save().to_bytes()).transpose()?;
+        let mut parts: Vec<(&str, &[u8])> = vec![(STATE, &state)];
+        parts.extend(agent.as_deref().map(|bytes| (AGENT, bytes)));
+        Ok(self.run.checkpoint(progress, &self.timer, &parts)?)
+    }
+
+    fn saved_agent(&self) -> Result<Option<Box<dyn Agent>>> {
+        if !self.run.checkpoints().has(AGENT) {
+            return Ok(None);
+        }
+        let bytes = self.run.checkpoints().part(AGENT)?;
+        Ok(Some(AgentState::from_bytes(&bytes)?.load()?))
+    }
+
+    fn data(&self) -> SearchData<'_> {
+        SearchData {
+            train: &self.input.splits.train,
+            validation: &self.input.splits.validation,
+        }
+    }
+}
+
+fn identity(input: &Input, settings: &Settings, limits: &DeviceLimits) -> Result<Identity> {
+    let build = format!("{:08x}", limits.build_id);
+    Ok(Identity::of(
+        &input.model_bytes,
+        &(settings, &input.dataset, &limits.name, build),
+    )?)
+}
+
+fn run_config(
+    input: &Input,
+    settings: &Settings,
+    limits: &DeviceLimits,
+    targets: crate::reward::Targets,
+) -> Result<RunConfig> {
+    Ok(RunConfig {
+        run: String::new(),
+        created: String::new(),
+        version: String::new(),
+        identity: identity(input, settings, limits)?,
+        model: input.model.clone(),
+        dataset: input.dataset.clone(),
+        board: limits.name.clone(),
+        build_id: format!("{:08x}", limits.build_id),
+        clock_hz: limits.clock_hz,
+        cycle_source: limits.cycle_source,
+        seed: settings.seed,
+        agent: settings.agent,
+        reward: settings.reward,
+        targets,
+        prune_episodes: settings.prune.episodes,
+        quantize_episodes: settings.quantize.episodes,
+        settings: serde_json::to_value(settings)?,
+    })
+}
+
+/// Sum of measured cycles, layers that do not fit left out.
+fn sum_cycles(costs: &[LayerCost]) -> u64 {
+    costs
+        .iter()
+        .map(|c| if let LayerCost::Cycles(c) = c { *c } else { 0 })
+        .sum()
+}

@@ -1,0 +1,239 @@
+//! Before the search: what the given network costs, whether the budgets can be met at all,
+//! and how its channels and weights rank.
+
+use super::lowered::{Lowered, post_training_8bit};
+use super::settings::Settings;
+use super::state::RankingChoice;
+use super::store::save_rankings;
+use super::{Compress, Device, DeviceLimits, Infeasible, Input};
+use crate::lower::{Bits, centre};
+use crate::prune::{
+    MIN_CHANNELS, MIN_ELEMENTS, PrunePolicy, Rankings, Variational, channel_scores, dense_price,
+    magnitude_scores, rank_correlation, round_channels,
+};
+use crate::reward::{Costs, Targets};
+use crate::search::{Latency, MeasureLayer, price};
+use crate::vgg::{Item, LayerKind, evaluate};
+use anyhow::Result;
+
+/// Share of weights kept when two rankings are compared.
+const COMPARE_AT: f32 = 0.5;
+
+/// What the given network costs at 8 bits, dense, cycles summed from its layers.
+pub(super) fn dense_costs<M: MeasureLayer + 'static>(
+    input: &Input,
+    limits: &DeviceLimits,
+    latency: &mut Latency<M>,
+) -> Result<Costs> {
+    let priced = dense_price(&input.network.config, limits.arena)?;
+    let measured = latency.costs(&priced.keys)?;
+    Ok(priced.with_cycles(&measured))
+}
+
+/// Refuses budgets that the smallest network of the search space exceeds, from measurements.
+pub(super) fn check_reachable<M: MeasureLayer + 'static>(
+    input: &Input,
+    settings: &Settings,
+    limits: &DeviceLimits,
+    targets: &Targets,
+    latency: &mut Latency<M>,
+) -> Result<()> {
+    let mut config = input.network.config.clone();
+    for item in &mut config.cfg {
+        if let Item::Conv(width) = item {
+            *width = round_channels(MIN_CHANNELS, *width, settings.channel_step);
+        }
+    }
+    let n = config.layers().len();
+    let widths = |w: &[u8]| w.first().copied().unwrap_or(8);
+    let least = vec![
+        Bits {
+            w: widths(&settings.w_widths),
+            a: widths(&settings.a_widths)
+        };
+        n
+    ];
+    let density = vec![f64::from(MIN_ELEMENTS); n];
+    let priced = price(&config, &least, &least, &density, limits.arena)?;
+    let costs = priced.with_cycles(&latency.costs(&priced.keys)?);
+    if targets.feasible(&costs) {
+        return Ok(());
+    }
+    Err(Infeasible {
+        nearest: describe(&costs, limits),
+        exceeded: exceeded(targets, &costs, limits),
+    }
+    .into())
+}
+
+/// Costs in the user's units.
+pub(super) fn describe(costs: &Costs, limits: &DeviceLimits) -> String {
+    format!(
+        "{:.2} ms, {:.1} KiB of flash, {:.1} KiB of SRAM, {:.2} M MACs",
+        costs.cycles as f64 * 1e3 / limits.clock_hz as f64,
+        costs.flash_bytes as f64 / 1024.0,
+        costs.sram_bytes as f64 / 1024.0,
+        costs.macs as f64 / 1e6
+    )
+}
+
+/// The budgets that `costs` exceed, in the user's units.
+pub(super) fn exceeded(targets: &Targets, costs: &Costs, limits: &DeviceLimits) -> String {
+    let ms = |cycles: u64| format!("{:.2} ms", cycles as f64 * 1e3 / limits.clock_hz as f64);
+    let all = targets.exceeded(costs);
+    let parts = all.iter().map(|e| match e.cost {
+        "cycles" => format!("the latency of {} (needs {})", ms(e.target), ms(e.value)),
+        "macs" => format!("{} MACs (needs {})", e.target, e.value),
+        cost => format!(
+            "{} of {} bytes (needs {})",
+            cost.trim_end_matches("_bytes"),
+            e.target,
+            e.value
+        ),
+    });
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+impl<D: Device + 'static> Compress<D> {
+    /// Rankings, and the given network on the board.
+    pub(super) fn prepare(&mut self) -> Result<bool> {
+        let folded = self.input.network.fold()?;
+        let network = centre(&folded);
+        if network.residual > 0.0 {
+            self.ui.detail(&format!(
+                "input mean folded with a residual of {:.2} pixel steps",
+                network.residual
+            ));
+        }
+        let quants = post_training_8bit(
+            &network,
+            &self.data(),
+            self.settings.calibration_images,
+            &self.input.device,
+        )?;
+        let lowered = Lowered::new(&network, &quants, self.limits.arena)?;
+        self.state.refusal_before = lowered.refusal(self.limits.blob);
+        let pending = self.start_board_before(&lowered);
+
+        let judged = self
+            .data()
+            .first_validation(self.settings.prune.trial.validation_images);
+        self.state.validation_before = evaluate(&folded, self.data().validation, &judged);
+        let rankings = self.rank()?;
+        save_rankings(self.run.dir(), &rankings)?;
+        if let Some(pending) = pending {
+            self.state.board_before = pending.wait()??;
+        }
+        Ok(true)
+    }
+
+    /// The board runs the given network while the host ranks.
+    #[allow(clippy::type_complexity)]
+    fn start_board_before(
+        &self,
+        lowered: &Lowered,
+    ) -> Option<crate::search::Pending<Result<Vec<super::BoardInference>>>> {
+        let emitted = lowered
+            .emitted
+            .as_ref()
+            .filter(|_| self.state.refusal_before.is_none())?;
+        let test = self.test_images();
+        let n = self.settings.board_images.0.min(test.len());
+        let (size, blob) = (test.image_bytes(), emitted.blob.clone());
+        let images = test.images[..n * size].to_vec();
+        Some(
+            self.latency
+                .with_board(move |board| board.run(&blob, &images, size)),
+        )
+    }
+
+    fn rank(&mut self) -> Result<Rankings> {
+        let network = &self.input.network;
+        let magnitude = magnitude_scores(network)?;
+        let config = self.settings.variational;
+        let mut variational = None;
+        if config.steps > 0 {
+            let mut bar = self.ui.bar("0 variational", config.steps, 0);
+            let data = self.data();
+            let found =
+                Variational::train(network, data.train, &data.train_indices(), &config, |p| {
+                    bar.set(
+                        p.step,
+                        &format!("loss {:.3}  {:.0} img/s", p.loss, p.images_per_second),
+                    );
+                })?;
+            bar.finish(&format!("{} steps", config.steps));
+            variational = Some(found);
+        }
+        let log_alpha = variational.as_ref().map(|v| v.log_alpha.as_slice());
+        let channels = channel_scores(network, self.settings.criterion, log_alpha)?;
+        let scores = variational.as_ref().map(Variational::scores);
+        let choice = RankingChoice {
+            variational: false,
+            accuracy_magnitude: self.cut_accuracy(&channels, &magnitude)?,
+            accuracy_variational: scores
+                .as_ref()
+                .map(|s| self.cut_accuracy(&channels, s))
+                .transpose()?,
+            correlation: scores
+                .iter()
+                .flatten()
+                .zip(&magnitude)
+                .map(|(a, b)| rank_correlation(a, b))
+                .collect(),
+        };
+        let better = choice
+            .accuracy_variational
+            .is_some_and(|v| v > choice.accuracy_magnitude);
+        self.ui.detail(&format!(
+            "weights ranked by {}: accuracy with half of them cut {:.2} % by magnitude, {} by noise",
+            if better { "variational noise" } else { "magnitude" },
+            100.0 * choice.accuracy_magnitude,
+            choice.accuracy_variational.map_or("not tried".into(), |a| format!("{:.2} %", 100.0 * a))
+        ));
+        self.state.ranking = Some(RankingChoice {
+            variational: better,
+            ..choice
+        });
+        let elements = if better {
+            scores.unwrap_or(magnitude)
+        } else {
+            magnitude
+        };
+        Ok(Rankings { channels, elements })
+    }
+
+    /// Validation accuracy with half of each convolution's weights cut by `scores`, without
+    /// training: which ranking cuts the right ones.
+    fn cut_accuracy(&self, channels: &[Vec<f32>], scores: &[Vec<f32>]) -> Result<f64> {
+        let network = &self.input.network;
+        let rankings = Rankings {
+            channels: channels.to_vec(),
+            elements: scores.to_vec(),
+        };
+        let mut policy = PrunePolicy::keep_all(network);
+        for (share, layer) in policy.elements.iter_mut().zip(network.config.layers()) {
+            if layer.kind == LayerKind::Conv {
+                *share = COMPARE_AT;
+            }
+        }
+        let small = policy.apply(network, &rankings)?;
+        let (data, trial) = (self.data(), &self.settings.prune.trial);
+        small.reestimate_norm(
+            data.train,
+            &data.first_train(trial.norm_images),
+            trial.batch,
+        )?;
+        let judged = data.first_validation(trial.validation_images);
+        Ok(evaluate(&small.fold()?, data.validation, &judged))
+    }
+
+    /// The test images; where the data has none, the validation images stand in.
+    pub(super) fn test_images(&self) -> &crate::data::Dataset {
+        self.input
+            .splits
+            .test
+            .as_ref()
+            .unwrap_or(&self.input.splits.validation)
+    }
+}

@@ -1,0 +1,218 @@
+//! Everything that decides what a run does, resolved.
+
+use crate::agent::AgentKind;
+use crate::prune::{ChannelCriterion, VariationalConfig};
+use crate::reward::{Costs, RewardMode, Targets};
+use crate::search::TrialConfig;
+use serde::{Deserialize, Serialize};
+
+/// Limits in the user's units; what is not given takes method.md's default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Budgets {
+    /// Milliseconds of one inference at the board's clock.
+    pub latency_ms: Option<f64>,
+    /// Bytes of the blob.
+    pub flash_bytes: Option<u64>,
+    /// Bytes of the arena.
+    pub sram_bytes: Option<u64>,
+    /// Dense multiply-accumulates.
+    pub macs: Option<u64>,
+}
+
+impl Budgets {
+    /// The targets of a search on a board with these limits.
+    ///
+    /// Given budgets replace the defaults; where a latency is given, MACs are limited only
+    /// if they are given too, since they only stand in for it.
+    #[must_use]
+    pub fn targets(
+        &self,
+        blob_limit: u64,
+        arena_limit: u64,
+        dense: &Costs,
+        clock_hz: u64,
+    ) -> Targets {
+        let defaults = Targets::for_board(blob_limit, arena_limit, dense);
+        let cycles = self
+            .latency_ms
+            .map(|ms| (ms * clock_hz as f64 / 1e3) as u64);
+        Targets {
+            macs: self.macs.or(if cycles.is_some() {
+                None
+            } else {
+                defaults.macs
+            }),
+            flash_bytes: Some(self.flash_bytes.unwrap_or(u64::MAX).min(blob_limit)),
+            sram_bytes: Some(self.sram_bytes.unwrap_or(u64::MAX).min(arena_limit)),
+            cycles: cycles.or(defaults.cycles),
+        }
+    }
+}
+
+/// One stage's search.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SearchSettings {
+    /// Episodes.
+    pub episodes: usize,
+    /// How a candidate is judged.
+    pub trial: TrialConfig,
+}
+
+/// One fine-tuning.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FineTune {
+    /// Times that every training image is seen.
+    pub epochs: f64,
+    /// Images a step.
+    pub batch: usize,
+    /// Highest learning rate.
+    pub lr: f64,
+}
+
+impl FineTune {
+    /// Optimizer steps over `images` images.
+    #[must_use]
+    pub fn steps(&self, images: usize) -> usize {
+        let batch = self.batch.clamp(1, images.max(1));
+        ((images / batch) as f64 * self.epochs).round() as usize
+    }
+}
+
+/// Everything that decides the result of a run, but for model, data and board.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Who searches.
+    pub agent: AgentKind,
+    /// How candidates are scored.
+    pub reward: RewardMode,
+    /// Limits.
+    pub budgets: Budgets,
+    /// Stage 1.
+    pub prune: SearchSettings,
+    /// Stage 2.
+    pub quantize: SearchSettings,
+    /// Channels are rounded to multiples of this.
+    pub channel_step: usize,
+    /// How channels are ranked.
+    pub criterion: ChannelCriterion,
+    /// Training of the noise that ranks weights; 0 steps rank by magnitude.
+    pub variational: VariationalConfig,
+    /// Fine-tuning after stage 1.
+    pub finetune: FineTune,
+    /// Quantization-aware fine-tuning after stage 2.
+    pub qat: FineTune,
+    /// Share of the loss that comes from the given network's logits.
+    pub distillation: f64,
+    /// Temperature of the distillation.
+    pub temperature: f64,
+    /// Widths of weights that stage 2 may choose, rising.
+    pub w_widths: Vec<u8>,
+    /// Widths of activations that stage 2 may choose, rising.
+    pub a_widths: Vec<u8>,
+    /// Training images that activation ranges are taken from.
+    pub calibration_images: usize,
+    /// Validation images that sensitivities are measured on.
+    pub sensitivity_images: usize,
+    /// Test images that the board runs before and after.
+    pub board_images: (usize, usize),
+    /// Whether the given network is fine-tuned likewise, for comparison.
+    pub control: bool,
+}
+
+impl Settings {
+    /// What `compress` does when nothing is said, sized to minutes on two cores.
+    #[must_use]
+    pub fn quick(seed: u64) -> Self {
+        let trial = |lr| TrialConfig {
+            steps: 10,
+            batch: 64,
+            lr,
+            norm_images: 256,
+            validation_images: 500,
+        };
+        Self {
+            seed,
+            agent: AgentKind::Ddpg,
+            reward: RewardMode::Board,
+            budgets: Budgets::default(),
+            prune: SearchSettings {
+                episodes: 40,
+                trial: trial(0.01),
+            },
+            quantize: SearchSettings {
+                episodes: 30,
+                trial: trial(5e-4),
+            },
+            channel_step: 8,
+            criterion: ChannelCriterion::L1,
+            variational: VariationalConfig {
+                steps: 40,
+                batch: 64,
+                lr_weight: 1e-4,
+                lr_noise: 1e-2,
+                seed,
+            },
+            finetune: FineTune {
+                epochs: 8.0,
+                batch: 64,
+                lr: 0.02,
+            },
+            qat: FineTune {
+                epochs: 4.0,
+                batch: 64,
+                lr: 5e-4,
+            },
+            distillation: 0.7,
+            temperature: 3.0,
+            w_widths: vec![2, 4, 8],
+            a_widths: vec![4, 8],
+            calibration_images: 256,
+            sensitivity_images: 250,
+            board_images: (3, 16),
+            control: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_budgets_replace_the_defaults_but_not_the_board() {
+        let dense = Costs {
+            macs: 4000,
+            cycles: 8000,
+            ..Costs::default()
+        };
+        let t = Budgets::default().targets(900, 100, &dense, 1_000_000);
+        assert_eq!(
+            (t.macs, t.cycles, t.flash_bytes, t.sram_bytes),
+            (Some(1000), Some(2000), Some(900), Some(100))
+        );
+        let given = Budgets {
+            latency_ms: Some(3.0),
+            flash_bytes: Some(5000),
+            sram_bytes: Some(50),
+            macs: None,
+        };
+        let t = given.targets(900, 100, &dense, 1_000_000);
+        assert_eq!(
+            (t.macs, t.cycles, t.flash_bytes, t.sram_bytes),
+            (None, Some(3000), Some(900), Some(50))
+        );
+    }
+
+    #[test]
+    fn epochs_are_whole_batches() {
+        let f = FineTune {
+            epochs: 2.5,
+            batch: 64,
+            lr: 0.1,
+        };
+        assert_eq!(f.steps(640), 25);
+        assert_eq!(f.steps(3), 3);
+    }
+}
