@@ -39,9 +39,15 @@ pub fn run(
         let strip = start..(start + usize::from(spec.strip_rows).max(1)).min(geometry.rows);
         let read = geometry.input_rows(&strip);
         expand::rows(spec, r_c, input, read.clone(), activations);
+        let excess = straight::excess(spec, activations);
         for block in 0..blocks.count(spec.blocks()) {
-            unpack::block(layer, blocks.stored(block), weights)
-                .map_err(|unpack::Corrupt| LayerError::Corrupt { block })?;
+            let stored = blocks.stored(block);
+            let straight =
+                excess.and_then(|excess| straight::sums(layer, stored, activations, excess));
+            if straight.is_none() {
+                unpack::block(layer, stored, weights)
+                    .map_err(|unpack::Corrupt| LayerError::Corrupt { block })?;
+            }
             let work = Work {
                 spec,
                 geometry: &geometry,
@@ -56,12 +62,62 @@ pub fn run(
                 ],
                 activations,
                 weights,
+                straight,
             };
             work.strip(strip.clone(), as_signed(accumulators), output);
         }
         start = strip.end;
     }
     Ok(())
+}
+
+/// Fully connected layers whose weights need no unpacking.
+#[cfg(all(feature = "dsp", target_arch = "arm"))]
+mod straight {
+    use crate::kernels::fused_m4;
+    use shared::blob::Layer;
+    use shared::spec::{Encoding, Kind, LayerSpec};
+    use shared::weights::DenseChannel;
+
+    /// What the encoding adds to every sum; `None` where weights must be unpacked.
+    pub fn excess(spec: &LayerSpec, activations: &[u32]) -> Option<i32> {
+        let dense = spec.kind == Kind::FullyConnected && spec.encoding == Encoding::Dense;
+        (dense && fused_m4::applies(spec.w_bits))
+            .then(|| fused_m4::excess(spec.w_bits, activations))
+    }
+
+    /// The products of a block's two channels; a missing second one counts as the first.
+    pub fn sums(layer: &Layer, block: u16, activations: &[u32], excess: i32) -> Option<[i32; 2]> {
+        let spec = layer.spec();
+        let bytes = spec.dense_channel_bytes() as usize;
+        let (first, second) = layer.block(block).split_at_checked(bytes)?;
+        let second = if second.is_empty() { first } else { second };
+        let channel = |bytes| DenseChannel::new(bytes, spec.sequence_len(), spec.w_bits);
+        let channels = [channel(first)?, channel(second)?];
+        let bytes = [first, second];
+        Some(fused_m4::products(
+            channels,
+            bytes,
+            spec.w_bits,
+            activations,
+            excess,
+        ))
+    }
+}
+
+/// No such kernel here: everything is unpacked.
+#[cfg(not(all(feature = "dsp", target_arch = "arm")))]
+mod straight {
+    use shared::blob::Layer;
+    use shared::spec::LayerSpec;
+
+    pub fn excess(_: &LayerSpec, _: &[u32]) -> Option<i32> {
+        None
+    }
+
+    pub fn sums(_: &Layer, _: u16, _: &[u32], _: i32) -> Option<[i32; 2]> {
+        None
+    }
 }
 
 fn as_signed(words: &mut [u32]) -> &mut [i32] {
@@ -87,6 +143,8 @@ struct Geometry {
     columns: usize,
     /// Columns to which every tap applies.
     interior: Range<usize>,
+    /// Tap after tap over all columns, instead of all taps column after column.
+    by_tap: bool,
 }
 
 impl Geometry {
@@ -101,7 +159,7 @@ impl Geometry {
             Some(room) => (room / stride + 1).clamp(first, columns),
             None => first,
         };
-        Self {
+        let mut g = Self {
             in_h: usize::from(spec.in_h),
             in_w,
             k_h: usize::from(spec.k_h),
@@ -114,7 +172,32 @@ impl Geometry {
             rows: usize::from(rows) / pool.max(1) * pool,
             columns,
             interior: first..end,
-        }
+            by_tap: false,
+        };
+        g.by_tap = g.cost_by_tap() < g.cost_by_column();
+        g
+    }
+
+    /// Columns on which tap `k` falls on the input.
+    fn columns_of(&self, k: usize) -> Range<usize> {
+        let start = self.pad.saturating_sub(k).div_ceil(self.stride);
+        let end = (self.in_w + self.pad)
+            .saturating_sub(k)
+            .div_ceil(self.stride);
+        start..end.min(self.columns).max(start)
+    }
+
+    fn cost_by_tap(&self) -> usize {
+        (0..self.k_w)
+            .map(|k| dot::cost(self.columns_of(k).len(), self.pixel))
+            .sum()
+    }
+
+    fn cost_by_column(&self) -> usize {
+        let edge = |x| dot::cost(1, self.taps(x, self.k_w, self.in_w).len() * self.pixel);
+        let edges = (0..self.interior.start).chain(self.interior.end..self.columns);
+        let interior = dot::cost(self.interior.len(), self.k_w * self.pixel);
+        interior + edges.map(edge).sum::<usize>()
     }
 
     /// Input rows that the convolution's output rows `strip` read.
@@ -141,6 +224,8 @@ struct Work<'a> {
     requants: [Requant; 2],
     activations: &'a [u32],
     weights: &'a [u32],
+    /// Products that are there already, of the only pixel.
+    straight: Option<[i32; 2]>,
 }
 
 impl Work<'_> {
@@ -150,12 +235,16 @@ impl Work<'_> {
         let out_row = pixel * usize::from(self.spec.out_hw().1);
         let mut y = rows.start;
         while y < rows.end {
+            let sums = self.straight.unwrap_or_default();
+            let biases = self.requants.map(|r| r.bias);
             for pair in accumulators.as_chunks_mut::<2>().0 {
-                *pair = [self.requants[0].bias, self.requants[1].bias];
+                *pair = [0, 1].map(|i| biases[i].wrapping_add(sums[i]));
             }
+            let rows = if self.straight.is_some() { 0 } else { g.pool };
             for (r, acc) in accumulators
                 .chunks_exact_mut(2 * g.columns.max(1))
                 .enumerate()
+                .take(rows)
             {
                 self.conv_row(y + r, acc);
             }
@@ -176,40 +265,48 @@ impl Work<'_> {
             .saturating_sub(g.pad)
             .saturating_sub(self.first_input_row);
         let interior = g.interior.clone();
-        let mut run = |x: usize, pixels: usize| {
-            self.run(x, pixels, taps.clone(), input_row, accumulators);
+        let mut run = |x: usize, pixels: usize, columns: Range<usize>| {
+            self.run(x, pixels, taps.clone(), columns, input_row, accumulators);
         };
-        (0..interior.start).for_each(|x| run(x, 1));
-        if !interior.is_empty() {
-            run(interior.start, interior.len());
+        if g.by_tap {
+            for k in 0..g.k_w {
+                let columns = g.columns_of(k);
+                run(columns.start, columns.len(), k..k + 1);
+            }
+            return;
         }
-        (interior.end..g.columns).for_each(|x| run(x, 1));
+        (0..interior.start).for_each(|x| run(x, 1, g.taps(x, g.k_w, g.in_w)));
+        if !interior.is_empty() {
+            run(interior.start, interior.len(), 0..g.k_w);
+        }
+        (interior.end..g.columns).for_each(|x| run(x, 1, g.taps(x, g.k_w, g.in_w)));
     }
 
-    /// `pixels` pixels from column `x` on, which all have the taps that `x` has.
+    /// `pixels` pixels from column `x` on, of the kernel's `rows` and `columns`, all of which
+    /// fall on the input.
     fn run(
         &self,
         x: usize,
         pixels: usize,
         rows: Range<usize>,
+        columns: Range<usize>,
         input_row: usize,
         accumulators: &mut [i32],
     ) {
         let g = self.geometry;
-        let taps = g.taps(x, g.k_w, g.in_w);
-        let column = (x * g.stride + taps.start).saturating_sub(g.pad);
+        let column = (x * g.stride + columns.start).saturating_sub(g.pad);
         let mut run = Run {
-            weights: (rows.start * g.k_w + taps.start) * g.pixel,
+            weights: (rows.start * g.k_w + columns.start) * g.pixel,
             activations: (input_row * g.in_w + column) * g.pixel,
             accumulator: 2 * x,
             pixels,
             pixel_step: g.stride * g.pixel,
-            pairs: taps.len() * g.pixel,
+            pairs: columns.len() * g.pixel,
             rows: rows.len(),
             weight_row: g.k_w * g.pixel,
             activation_row: g.in_w * g.pixel,
         };
-        if run.pairs == 0 || run.rows == 0 {
+        if run.pixels == 0 || run.pairs == 0 || run.rows == 0 {
             return;
         }
         if run.weight_row == run.pairs && run.activation_row == run.pairs {

@@ -108,7 +108,7 @@ global_asm!(
     options(raw)
 );
 
-// Slots: 0 entry into the unrolled loop, 1 its turns in a row, 2 turns left, 3 kernel rows,
+// Slots: 0 entry into the unrolled loop, 1 bytes of weights in a row, 2 their end, 3 kernel rows,
 // 4 rows left, 5 weight gap, 6 activation gap, 7 first pixel's activations, 8 weights,
 // 9 accumulators, 10 pixels left, 11 units of work in a row.
 global_asm!(
@@ -159,20 +159,17 @@ global_asm!(
     smlad r1, r4, r7, r1
     .endm
 
-    @ Entry and turns for r0 units a row, in a loop of `unroll` units of `size` bytes.
+    @ Entry for r0 units a row into a loop of `unroll` (a power of two) units of `size` bytes.
     .macro plan unroll, size, start, end
     ands r1, r0, #\\unroll-1
     it eq
     moveq r1, #\\unroll
-    add r2, r0, #\\unroll-1
     mov r3, #\\size
-    udiv r2, r2, r4
     movw r5, #:lower16:\\end
     movt r5, #:upper16:\\end
     mls r5, r1, r3, r5
     orr r5, r5, #1
     put 0, r5
-    put 1, r2
     .endm
 
     @ All kernel rows of one group of pixels, whose accumulators are loaded.
@@ -183,8 +180,9 @@ global_asm!(
     put 4, r9
 10:
     get r8, 1
-    put 2, r8
     get r9, 0
+    add r8, r8, r12
+    put 2, r8
     bx r9
     .balign 4
 \\start:
@@ -193,8 +191,7 @@ global_asm!(
     .endr
 \\end:
     get r8, 2
-    subs r8, r8, #1
-    put 2, r8
+    cmp r12, r8
     bne \\start
     get r8, 4
     get r9, 5
@@ -218,11 +215,12 @@ pressboard_dot:
     put 3, r10
     put 5, r11
     put 6, r12
+    lsl r3, r9, #3
+    put 1, r3
     mov r11, r8
     cmp r7, #3
     blt 2f
     mov r0, r9
-    mov r4, #16
     plan 16, 44, .Ldot3, .Ldot3_end
 1:
     get r8, 9
@@ -246,7 +244,6 @@ pressboard_dot:
     blt 4f
     beq 3f
     get r0, 11
-    mov r4, #16
     plan 16, 32, .Ldot2, .Ldot2_end
     get r8, 9
     ldm r8, {r0-r3}
@@ -257,7 +254,6 @@ pressboard_dot:
 3:
     get r0, 11
     lsr r0, r0, #1
-    mov r4, #8
     plan 8, 40, .Ldot1, .Ldot1_end
     get r8, 9
     ldm r8, {r0-r1}

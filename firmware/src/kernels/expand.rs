@@ -3,7 +3,7 @@
 //! Four channels become two words: channels 0 and 2, then 1 and 3, the order of the
 //! weights' pairs. Channels past `c_in` are zero.
 
-use super::lanes::{pair, ssub16, uxtb16, word};
+use super::lanes::{pair, ssub16, uxtb16, uxtb16_ror8, word};
 use shared::act::Act;
 use shared::spec::LayerSpec;
 
@@ -34,7 +34,7 @@ pub fn rows(
 /// Two words of lanes from the stored bits of four channels.
 #[inline(always)]
 fn eight(x: u32) -> [u32; 2] {
-    [uxtb16(x), uxtb16(x >> 8)]
+    [uxtb16(x), uxtb16_ror8(x)]
 }
 
 #[inline(always)]

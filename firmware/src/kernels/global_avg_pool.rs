@@ -1,7 +1,7 @@
 //! Global average pooling: the sum over the map, per channel, as 16 bits.
 
 use super::Blocks;
-use super::lanes::{uxtb16, word};
+use super::lanes::{uxtb16, uxtb16_ror8, word};
 use shared::act::{self, Act};
 use shared::spec::LayerSpec;
 
@@ -38,7 +38,7 @@ fn four(input: &[u8], at: usize, pixel: usize) -> [[u8; 2]; 4] {
     for p in input.chunks_exact(pixel) {
         let x = word(p.get(at..).unwrap_or(&[]));
         even = even.wrapping_add(uxtb16(x));
-        odd = odd.wrapping_add(uxtb16(x >> 8));
+        odd = odd.wrapping_add(uxtb16_ror8(x));
     }
     [
         even as u16,

@@ -32,8 +32,10 @@ mod imp {
         };
     }
 
-    unary!(sxtb16, "sxtb16 {}, {}");
-    unary!(sxtb16_ror8, "sxtb16 {}, {}, ror #8");
+    // LLVM would make byte loads of `word & 0x00ff00ff`.
+    unary!(uxtb16, "uxtb16 {}, {}");
+    unary!(uxtb16_ror8, "uxtb16 {}, {}, ror #8");
+
     unary!(usat8, "usat {}, #8, {}");
     unary!(usat4, "usat {}, #4, {}");
     unary!(usat2, "usat {}, #2, {}");
@@ -43,12 +45,12 @@ mod imp {
 
 #[cfg(not(all(feature = "dsp", target_arch = "arm")))]
 mod imp {
-    pub fn sxtb16(x: u32) -> u32 {
-        super::pair(i16::from(x as i8), i16::from((x >> 16) as i8))
+    pub fn uxtb16(x: u32) -> u32 {
+        x & 0x00ff_00ff
     }
 
-    pub fn sxtb16_ror8(x: u32) -> u32 {
-        sxtb16(x.rotate_right(8))
+    pub fn uxtb16_ror8(x: u32) -> u32 {
+        x >> 8 & 0x00ff_00ff
     }
 
     pub fn ssub16(a: u32, b: u32) -> u32 {
@@ -78,25 +80,18 @@ mod imp {
     }
 }
 
-/// Bytes 0 and 2, sign-extended.
-#[inline(always)]
-#[must_use]
-pub fn sxtb16(x: u32) -> u32 {
-    imp::sxtb16(x)
-}
-
-/// Bytes 1 and 3, sign-extended.
-#[inline(always)]
-#[must_use]
-pub fn sxtb16_ror8(x: u32) -> u32 {
-    imp::sxtb16_ror8(x)
-}
-
-/// Bytes 0 and 2, zero-extended (LLVM makes UXTB16 of it).
+/// Bytes 0 and 2, zero-extended.
 #[inline(always)]
 #[must_use]
 pub fn uxtb16(x: u32) -> u32 {
-    x & 0x00ff_00ff
+    imp::uxtb16(x)
+}
+
+/// Bytes 1 and 3, zero-extended.
+#[inline(always)]
+#[must_use]
+pub fn uxtb16_ror8(x: u32) -> u32 {
+    imp::uxtb16_ror8(x)
 }
 
 /// `a − b` in each lane, wrapping.

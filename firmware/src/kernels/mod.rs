@@ -11,10 +11,14 @@ pub mod dot;
 #[cfg(all(feature = "dsp", target_arch = "arm"))]
 mod dot_m4;
 pub mod expand;
+#[cfg(all(feature = "dsp", target_arch = "arm"))]
+mod fused_m4;
 pub mod global_avg_pool;
 pub mod lanes;
 pub mod output;
 pub mod unpack;
+#[cfg(all(feature = "dsp", target_arch = "arm"))]
+mod unpack_m4;
 
 use shared::blob::Layer;
 use shared::spec::Kind;

@@ -22,83 +22,125 @@ pub struct Place {
 /// The bias is in the accumulators already. `row` must be of the output tensor's stride.
 pub fn row(spec: &LayerSpec, place: Place, requants: [Requant; 2], acc: &[i32], row: &mut [u8]) {
     let pixel = spec.output.pixel_bytes(spec.c_out).max(1) as usize;
-    let pixels = row.chunks_exact_mut(pixel);
-    let store = Store {
-        act: spec.output,
-        place,
-        requants,
+    let per_byte = (8 / spec.output.bits()).max(1) as usize;
+    let at = match spec.output {
+        Act::I32 | Act::S16 => 4 * place.channel,
+        _ => place.channel / per_byte,
     };
-    if spec.pool == 2 {
+    let row = row.get_mut(at..).unwrap_or(&mut []);
+    let to = Target {
+        requants,
+        pool: spec.pool == 2,
+        channels: place.channels,
+        field: (place.channel % per_byte) as u32,
+        pixel,
+    };
+    match spec.output {
+        Act::I32 | Act::S16 => words(&to, acc, row),
+        Act::U8 | Act::Image if place.channels == 2 => two_bytes(&to, acc, row),
+        Act::U8 | Act::Image => one_byte(&to, acc, row),
+        Act::U4 => fields::<4>(&to, acc, row),
+        Act::U2 => fields::<2>(&to, acc, row),
+    }
+}
+
+/// What a row's stores share.
+struct Target {
+    requants: [Requant; 2],
+    pool: bool,
+    channels: usize,
+    /// Field within the byte that the block starts in.
+    field: u32,
+    /// Bytes from one pixel to the next.
+    pixel: usize,
+}
+
+// Not inlined: each loop needs all registers for itself.
+
+#[inline(never)]
+fn words(to: &Target, acc: &[i32], row: &mut [u8]) {
+    each(to, acc, row, |acc, p: &mut [u8; 4]| {
+        *p = acc[0].to_le_bytes()
+    });
+    if to.channels == 2 {
+        let second = row.get_mut(4..).unwrap_or(&mut []);
+        each(to, acc, second, |acc, p: &mut [u8; 4]| {
+            *p = acc[1].to_le_bytes()
+        });
+    }
+}
+
+#[inline(never)]
+fn two_bytes(to: &Target, acc: &[i32], row: &mut [u8]) {
+    let quantize = Quantize::new(to);
+    each(to, acc, row, |acc, p| *p = quantize.both::<8>(acc));
+}
+
+#[inline(never)]
+fn one_byte(to: &Target, acc: &[i32], row: &mut [u8]) {
+    let quantize = Quantize::new(to);
+    each(to, acc, row, |acc, [p]| [*p, _] = quantize.both::<8>(acc));
+}
+
+/// A block's two channels are neighbouring fields of one byte. Blocks come in order, so the
+/// first of a byte sets all of it.
+#[inline(never)]
+fn fields<const BITS: u32>(to: &Target, acc: &[i32], row: &mut [u8]) {
+    let quantize = Quantize::new(to);
+    let (shift, keep) = (to.field * BITS, if to.field == 0 { 0 } else { 0xff });
+    let second = if to.channels == 2 { 0xff } else { 0 };
+    each(to, acc, row, |acc, [p]| {
+        let [low, high] = quantize.both::<BITS>(acc);
+        *p = *p & keep | (low | (high & second) << BITS) << shift;
+    });
+}
+
+/// Calls `store` with each pixel's two accumulators, pooled, and its first `N` bytes.
+#[inline(always)]
+fn each<const N: usize>(
+    to: &Target,
+    acc: &[i32],
+    row: &mut [u8],
+    store: impl Fn([i32; 2], &mut [u8; N]),
+) {
+    let mut rest = row;
+    let mut put = |acc| {
+        if let Some(p) = rest.first_chunk_mut::<N>() {
+            store(acc, p);
+        }
+        rest = core::mem::take(&mut rest)
+            .get_mut(to.pixel..)
+            .unwrap_or(&mut []);
+    };
+    if to.pool {
         let (top, bottom) = acc.split_at_checked(acc.len() / 2).unwrap_or((acc, &[]));
         let (top, bottom) = (top.as_chunks::<4>().0, bottom.as_chunks::<4>().0);
-        for ((t, b), p) in top.iter().zip(bottom).zip(pixels) {
+        for (t, b) in top.iter().zip(bottom) {
             let max = |i: usize| t[i].max(t[i + 2]).max(b[i]).max(b[i + 2]);
-            store.pixel([max(0), max(1)], p);
+            put([max(0), max(1)]);
         }
     } else {
-        for (&a, p) in acc.as_chunks::<2>().0.iter().zip(pixels) {
-            store.pixel(a, p);
-        }
+        acc.as_chunks::<2>().0.iter().for_each(|&a| put(a));
     }
 }
 
-struct Store {
-    act: Act,
-    place: Place,
-    requants: [Requant; 2],
+/// The multipliers and shifts of a block's two channels.
+struct Quantize {
+    m: [i32; 2],
+    shift: [u32; 2],
 }
 
-impl Store {
-    #[inline(always)]
-    fn pixel(&self, acc: [i32; 2], pixel: &mut [u8]) {
-        match self.act {
-            Act::I32 | Act::S16 => self.words(acc, pixel),
-            Act::U8 | Act::Image => self.bytes(acc, pixel),
-            Act::U4 => self.fields::<4>(acc, pixel),
-            Act::U2 => self.fields::<2>(acc, pixel),
+impl Quantize {
+    fn new(to: &Target) -> Self {
+        Self {
+            m: to.requants.map(Requant::m),
+            shift: to.requants.map(Requant::shift),
         }
     }
 
     #[inline(always)]
-    fn quantize<const BITS: u32>(&self, acc: [i32; 2]) -> [u8; 2] {
-        let one = |acc: i32, r: &Requant| usat::<BITS>(smmulr(acc.wrapping_shl(r.shift()), r.m()));
-        [
-            one(acc[0], &self.requants[0]),
-            one(acc[1], &self.requants[1]),
-        ]
-    }
-
-    fn words(&self, acc: [i32; 2], pixel: &mut [u8]) {
-        let out = pixel.get_mut(4 * self.place.channel..).unwrap_or(&mut []);
-        let (words, _) = out.as_chunks_mut::<4>();
-        for (o, a) in words.iter_mut().zip(acc).take(self.place.channels) {
-            *o = a.to_le_bytes();
-        }
-    }
-
-    #[inline(always)]
-    fn bytes(&self, acc: [i32; 2], pixel: &mut [u8]) {
-        let y = self.quantize::<8>(acc);
-        match pixel.get_mut(self.place.channel..) {
-            Some([a, b, ..]) if self.place.channels == 2 => (*a, *b) = (y[0], y[1]),
-            Some([a, ..]) => *a = y[0],
-            _ => {}
-        }
-    }
-
-    /// A block's two channels are neighbouring fields of one byte. Blocks come in order, so
-    /// the first of a byte sets all of it.
-    #[inline(always)]
-    fn fields<const BITS: u32>(&self, acc: [i32; 2], pixel: &mut [u8]) {
-        let mut y = self.quantize::<BITS>(acc);
-        if self.place.channels < 2 {
-            y[1] = 0;
-        }
-        let per_byte = 8 / BITS as usize;
-        let (at, field) = (self.place.channel / per_byte, self.place.channel % per_byte);
-        let two = (y[0] | y[1] << BITS) << (field as u32 * BITS);
-        if let Some(b) = pixel.get_mut(at) {
-            *b = if field == 0 { two } else { *b | two };
-        }
+    fn both<const BITS: u32>(&self, acc: [i32; 2]) -> [u8; 2] {
+        let one = |i: usize| usat::<BITS>(smmulr(acc[i].wrapping_shl(self.shift[i]), self.m[i]));
+        [one(0), one(1)]
     }
 }

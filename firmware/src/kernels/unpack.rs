@@ -4,10 +4,15 @@
 //! paid once a block and strip and shared by all of the strip's pixels.
 
 use super::dot::{PAIR_STEP, channel_start};
-use super::lanes::{pair, ssub16, sxtb16, sxtb16_ror8, word};
+use super::lanes::pair;
+#[cfg(all(feature = "dsp", target_arch = "arm"))]
+use super::unpack_m4::steps;
 use shared::blob::Layer;
 use shared::spec::{Encoding, LayerSpec};
-use shared::weights::{pair_elements, sparse};
+use shared::weights::{DenseChannel, pair_elements, sparse};
+
+#[cfg(not(all(feature = "dsp", target_arch = "arm")))]
+use portable::steps;
 
 /// The stream of a block disagrees with its own length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,111 +30,48 @@ pub fn block(layer: &Layer, block: u16, out: &mut [u32]) -> Result<(), Corrupt> 
     match spec.encoding {
         Encoding::Dense => {
             let bytes = (spec.dense_channel_bytes() as usize).max(1);
-            let mut sources = stored.chunks_exact(bytes);
-            for channel in 0..2 {
-                let source = sources.next().unwrap_or(&[]);
-                dense(spec, source, channel, out);
-            }
+            let (first, second) = split(stored, bytes);
+            dense(spec, first, 0, out);
+            dense(spec, second, 1, out);
             Ok(())
         }
         Encoding::Sparse => sparse_block(spec, stored, channels, out),
     }
 }
 
-/// The words of `channel` in `out`, in the order of the pairs.
-fn pairs_of(out: &mut [u32], channel: usize) -> impl Iterator<Item = &mut u32> {
-    let len = out.len() / 2;
-    let start = channel_start(channel, len);
-    out.get_mut(start..)
-        .unwrap_or(&mut [])
-        .iter_mut()
-        .step_by(PAIR_STEP)
-        .take(len)
-}
-
+/// Unpacks one channel; whole steps of pairs fast, what is left one by one.
 fn dense(spec: &LayerSpec, source: &[u8], channel: usize, out: &mut [u32]) {
-    if source.is_empty() {
-        pairs_of(out, channel).for_each(|o| *o = 0);
+    let (len, sequence) = (out.len() / 2, spec.sequence_len());
+    let out = out
+        .get_mut(channel_start(channel, len)..)
+        .unwrap_or(&mut []);
+    let Some(weights) = DenseChannel::new(source, sequence, spec.w_bits) else {
+        out.iter_mut()
+            .step_by(PAIR_STEP)
+            .take(len)
+            .for_each(|o| *o = 0);
         return;
-    }
-    match spec.w_bits {
-        2 => planes::<2>(spec, source, channel, out),
-        3 => planes::<3>(spec, source, channel, out),
-        4 => planes::<4>(spec, source, channel, out),
-        5 => planes::<5>(spec, source, channel, out),
-        6 => planes::<6>(spec, source, channel, out),
-        7 => planes::<7>(spec, source, channel, out),
-        _ => bytes(source, channel, out),
+    };
+    let done = steps(spec.w_bits, planes(spec, source), len, out);
+    let rest = out.iter_mut().step_by(PAIR_STEP).take(len).enumerate();
+    for (j, o) in rest.skip(done) {
+        let (low, high) = pair_elements(j);
+        *o = pair(weights.get(low), weights.get(high));
     }
 }
 
-fn bytes(source: &[u8], channel: usize, out: &mut [u32]) {
-    let mut out = pairs_of(out, channel);
-    for quad in source.chunks_exact(4) {
-        let w = word(quad);
-        if let (Some(a), Some(b)) = (out.next(), out.next()) {
-            (*a, *b) = (sxtb16(w), sxtb16_ror8(w));
-        }
+/// The planes of 4, 2 and 1 bits of a channel; at 8 bits the first holds the bytes.
+fn planes<'a>(spec: &LayerSpec, source: &'a [u8]) -> [&'a [u8]; 3] {
+    if spec.w_bits >= 8 {
+        return [source, &[], &[]];
     }
-}
-
-/// Pairs that one word of the 1-bit plane holds, and so the least common step.
-const STEP: usize = 16;
-
-/// `W` bits from planes of 4, 2 and 1 bits: one AND with a rotated operand a plane and pair.
-fn planes<const W: u32>(spec: &LayerSpec, source: &[u8], channel: usize, out: &mut [u32]) {
-    let sequence = spec.sequence_len() as usize;
-    let half = 1i16 << (W - 1);
-    let half = pair(half, half);
-    let plane_bytes = |bits: usize| 4 * (sequence * bits).div_ceil(32);
-    let (four, rest) = split(source, if W & 4 != 0 { plane_bytes(4) } else { 0 });
-    let (two, one) = split(rest, if W & 2 != 0 { plane_bytes(2) } else { 0 });
-    let (mut fours, mut twos) = (four.chunks(16), two.chunks(8));
-    let mut ones = one.chunks(4);
-    let mut out = pairs_of(out, channel);
-    let mut left = sequence / 2;
-    while left > 0 {
-        let four = fours.next().unwrap_or(&[]);
-        let two = twos.next().unwrap_or(&[]);
-        let one = if W & 1 != 0 {
-            word(ones.next().unwrap_or(&[]))
-        } else {
-            0
-        };
-        // A word of the widest plane present holds 4 pairs (8 of the 2-bit one).
-        for group in 0..STEP / 4 {
-            let w4 = if W & 4 != 0 {
-                word(four.get(4 * group..).unwrap_or(&[]))
-            } else {
-                0
-            };
-            let w2 = if W & 2 != 0 {
-                word(two.get(4 * (group / 2)..).unwrap_or(&[]))
-            } else {
-                0
-            };
-            for i in 0..4 {
-                let j = 4 * group + i;
-                let (mut field, mut low) = (0, 0);
-                if W & 4 != 0 {
-                    field = w4.rotate_right(4 * i as u32) & 0x000f_000f;
-                    low = 4;
-                }
-                if W & 2 != 0 {
-                    field |= (w2.rotate_right(2 * (j % 8) as u32) & 0x0003_0003) << low;
-                    low += 2;
-                }
-                if W & 1 != 0 {
-                    field |= (one.rotate_right(j as u32) & 0x0001_0001) << low;
-                }
-                match out.next() {
-                    Some(o) => *o = ssub16(field, half),
-                    None => return,
-                }
-            }
-        }
-        left = left.saturating_sub(STEP);
-    }
+    let bytes = |plane: u32| {
+        let there = u32::from(spec.w_bits) & plane;
+        4 * (spec.sequence_len() * there).div_ceil(32) as usize
+    };
+    let (four, rest) = split(source, bytes(4));
+    let (two, one) = split(rest, bytes(2));
+    [four, two, one]
 }
 
 fn split(bytes: &[u8], at: usize) -> (&[u8], &[u8]) {
@@ -152,4 +94,68 @@ fn sparse_block(
         }
     })
     .map_err(|sparse::Corrupt| Corrupt)
+}
+
+#[cfg(not(all(feature = "dsp", target_arch = "arm")))]
+mod portable {
+    use crate::kernels::lanes::{pair, ssub16};
+
+    /// Unpacks as many whole steps as `pairs` has; returns the pairs done.
+    pub fn steps(w_bits: u8, planes: [&[u8]; 3], pairs: usize, out: &mut [u32]) -> usize {
+        let out = out.get_mut(..pairs).unwrap_or(&mut []);
+        match w_bits {
+            2 => fields::<2>(planes, out),
+            3 => fields::<3>(planes, out),
+            4 => fields::<4>(planes, out),
+            5 => fields::<5>(planes, out),
+            6 => fields::<6>(planes, out),
+            7 => fields::<7>(planes, out),
+            _ => bytes(planes[0], out),
+        }
+    }
+
+    /// 8 bits: four bytes make two pairs.
+    fn bytes(source: &[u8], out: &mut [u32]) -> usize {
+        let words = source.as_chunks::<4>().0.iter();
+        let pairs = out.as_chunks_mut::<2>().0;
+        let done = 2 * words.len().min(pairs.len());
+        for (o, &w) in pairs.iter_mut().zip(words) {
+            let [a, b, c, d] = w.map(|b| i16::from(b as i8));
+            *o = [pair(a, c), pair(b, d)];
+        }
+        done
+    }
+
+    /// `W` bits from planes of 4, 2 and 1 bits, 16 pairs a step: of each plane, one word for
+    /// 4, 8 or 16 pairs.
+    fn fields<const W: u32>([four, two, one]: [&[u8]; 3], out: &mut [u32]) -> usize {
+        let half = 1i16 << (W - 1);
+        let half = pair(half, half);
+        let mut done = 0;
+        for (k, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            for (j, o) in out.iter_mut().enumerate() {
+                let word = |plane: &[u8], i: usize| {
+                    let bytes = plane.as_chunks::<4>().0.get(i);
+                    bytes.map_or(0, |&b| u32::from_le_bytes(b))
+                };
+                let (mut field, mut low) = (0, 0);
+                if W & 4 != 0 {
+                    let w = word(four, 4 * k + j / 4);
+                    field = w.rotate_right(4 * (j % 4) as u32) & 0x000f_000f;
+                    low = 4;
+                }
+                if W & 2 != 0 {
+                    let w = word(two, 2 * k + j / 8);
+                    field |= (w.rotate_right(2 * (j % 8) as u32) & 0x0003_0003) << low;
+                    low += 2;
+                }
+                if W & 1 != 0 {
+                    field |= (word(one, k).rotate_right(j as u32) & 0x0001_0001) << low;
+                }
+                *o = ssub16(field, half);
+            }
+            done += 16;
+        }
+        done
+    }
 }
