@@ -3,7 +3,7 @@
 
 use super::lowered::{Lowered, post_training_8bit};
 use super::state::Control;
-use super::store::load_quantized;
+use super::store::{MODEL, load_quantized};
 use super::training::{Job, forget, train};
 use super::{BoardInference, Compress, Device, sum_cycles};
 use crate::data::Dataset;
@@ -75,7 +75,7 @@ impl<D: Device + 'static> Compress<D> {
     }
 
     fn test_after(&mut self, test: &Dataset) -> Result<Tested> {
-        let (network, quants) = load_quantized(self.run.dir(), &self.input.device)?;
+        let (network, quants) = load_quantized(&self.run.path(MODEL), &self.input.device)?;
         let lowered = Lowered::new(&network, &quants, self.limits.arena)?;
         if let Some(reason) = lowered.refusal(self.limits.blob) {
             bail!(

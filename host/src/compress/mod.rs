@@ -13,6 +13,8 @@ mod settings;
 mod stages;
 mod state;
 pub mod store;
+#[cfg(test)]
+mod tests;
 mod training;
 mod ui;
 

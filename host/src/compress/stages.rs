@@ -1,7 +1,7 @@
 //! The two searches and the two fine-tunings.
 
 use super::prepare::{describe, exceeded};
-use super::store::{PRUNED, load_rankings, save_quantized};
+use super::store::{MODEL, PRUNED, load_rankings, save_quantized};
 use super::training::{Job, forget, train};
 use super::{Compress, Device, Infeasible, State};
 use crate::agent::Agent;
@@ -222,7 +222,7 @@ impl<D: Device + 'static> Compress<D> {
             return Ok(false);
         }
         save_quantized(
-            self.run.dir(),
+            &self.run.path(MODEL),
             &qat.centred()?,
             &qat.quants()?,
             &self.input.device,

@@ -10,6 +10,8 @@ use std::path::Path;
 
 /// Folder of the pruned, fine-tuned network.
 pub const PRUNED: &str = "pruned";
+/// Folder of the final network.
+pub const MODEL: &str = "model";
 /// Widths, steps and clips of each layer of the final network.
 pub const QUANTIZATION: &str = "quantization.json";
 const RANKINGS: &str = "rankings.bin";

@@ -1,0 +1,292 @@
+//! The whole run on a toy problem, with a device that runs the portable engine.
+
+use super::*;
+use crate::data::Dataset;
+use crate::nn::Rng;
+use crate::run::CycleSource;
+use crate::search::{LayerKey, MeasureLayer, Timing};
+use crate::vgg::{Item, TrainConfig, Trainer, VggConfig};
+use candle_core::Device as Floats;
+use firmware::engine::Network;
+use shared::blob::Blob;
+use std::ops::ControlFlow;
+
+/// Costs a cycle per MAC and runs blobs on the portable engine.
+struct Portable;
+
+#[repr(align(16))]
+struct Arena([u8; 40_000]);
+
+impl MeasureLayer for Portable {
+    fn measure(&mut self, key: &LayerKey) -> Result<Timing> {
+        let cycles = LayerCost::Cycles(key.spec.macs() + 100);
+        Ok(Timing {
+            cost: cycles,
+            from_table: false,
+        })
+    }
+}
+
+impl Device for Portable {
+    fn limits(&self) -> DeviceLimits {
+        DeviceLimits {
+            name: "portable".into(),
+            description: "the portable engine".into(),
+            arena: 40_000,
+            blob: 100_000,
+            clock_hz: 1_000_000,
+            build_id: 7,
+            cycle_source: CycleSource::Model,
+        }
+    }
+
+    fn run(
+        &mut self,
+        blob: &[u8],
+        images: &[u8],
+        image_bytes: usize,
+    ) -> Result<Vec<BoardInference>> {
+        let mut arena = Box::new(Arena([0; 40_000]));
+        let blob = Blob::new_checked(blob)?;
+        let cycles: Vec<u64> = blob.layers().map(|l| l.spec().macs() + 100).collect();
+        let mut network = Network::new(blob, &mut arena.0).map_err(|e| anyhow::anyhow!("{e:?}"))?;
+        images
+            .chunks_exact(image_bytes)
+            .map(|image| {
+                let logits = network
+                    .infer(image, &mut ())
+                    .map_err(|e| anyhow::anyhow!("{e:?}"))?;
+                Ok(BoardInference {
+                    logits: logits.iter().collect(),
+                    cycles: cycles.clone(),
+                })
+            })
+            .collect()
+    }
+}
+
+/// Two classes: the left or the right half is bright.
+fn halves(n: usize, seed: u64) -> Dataset {
+    let mut rng = Rng::new(seed);
+    let labels: Vec<u32> = (0..n as u32).map(|i| i % 2).collect();
+    let mut images = Vec::new();
+    for label in &labels {
+        for i in 0..8 * 8 * 3 {
+            let bright = (i / 3 % 8 >= 4) == (*label == 1);
+            images.push((rng.below(90) + if bright { 130 } else { 0 }) as u8);
+        }
+    }
+    let class_names = vec!["left".into(), "right".into()];
+    Dataset {
+        images,
+        rows: (0..n as u32).collect(),
+        labels,
+        class_names,
+        h: 8,
+        w: 8,
+        c: 3,
+    }
+}
+
+fn input() -> Input {
+    use Item::{AvgPool as A, Conv as C, MaxPool as M};
+    let preset = VggConfig::preset("vgg-small").expect("known");
+    let config = VggConfig {
+        cfg: vec![C(16), M, C(16), A],
+        input: [8, 8, 3],
+        num_classes: 2,
+        ..preset
+    };
+    let network = Vgg::new(config, &mut Rng::new(1), &Floats::Cpu).expect("valid");
+    let splits = Splits {
+        train: halves(96, 1),
+        validation: halves(48, 2),
+        test: Some(halves(32, 3)),
+    };
+    let all: Vec<usize> = (0..96).collect();
+    let train = TrainConfig {
+        augment: None,
+        lr: 0.05,
+        ..TrainConfig::fine_tune(40, 32, 0)
+    };
+    let mut trainer = Trainer::new(&network, train).expect("builds");
+    trainer
+        .run(&splits.train, &all, |_, _| ControlFlow::Continue(()))
+        .expect("trains");
+    let (model, dataset) = ("toy".to_string(), "halves".to_string());
+    Input {
+        network,
+        model_bytes: vec![1, 2, 3],
+        model,
+        splits,
+        dataset,
+        device: Floats::Cpu,
+    }
+}
+
+fn settings() -> Settings {
+    let mut s = Settings::quick(0);
+    s.prune.episodes = 12;
+    s.quantize.episodes = 12;
+    for trial in [&mut s.prune.trial, &mut s.quantize.trial] {
+        (
+            trial.steps,
+            trial.batch,
+            trial.norm_images,
+            trial.validation_images,
+        ) = (2, 16, 32, 32);
+    }
+    s.variational.steps = 3;
+    s.channel_step = 2;
+    s.finetune.epochs = 2.0;
+    s.qat.epochs = 2.0;
+    s
+}
+
+fn finish(run: Compress<Portable>) -> Summary {
+    match run.run().expect("runs") {
+        Outcome::Done(summary) => *summary,
+        Outcome::Stopped(_) => panic!("nobody stopped it"),
+    }
+}
+
+#[test]
+fn a_toy_network_becomes_a_smaller_blob_that_the_engine_runs() {
+    let root = tempfile::tempdir().expect("a folder");
+    let ui = Ui::new(Verbosity::Quiet);
+    let run = Compress::start(input(), settings(), Portable, root.path(), ui).expect("starts");
+    let dir = run.dir().to_path_buf();
+    let s = finish(run);
+    assert_eq!((s.before.images_board, s.after.images_board), (3, 16));
+    assert!(
+        s.before.accuracy_float > 0.95,
+        "the problem is easy: {}",
+        s.before.accuracy_float
+    );
+    assert!(
+        s.after.accuracy_integer > 0.9,
+        "{}",
+        s.after.accuracy_integer
+    );
+    assert!((s.after.accuracy_integer - s.after.accuracy_float).abs() <= 0.07);
+    assert!(
+        s.after.cycles * 4 <= s.before.cycles + 400,
+        "{} of {}",
+        s.after.cycles,
+        s.before.cycles
+    );
+    assert!(
+        s.after.blob_bytes < s.before.blob_bytes && s.after.parameters <= s.after.parameters_dense
+    );
+    let blob = std::fs::read(dir.join("model.blob")).expect("a blob");
+    assert_eq!(blob.len() as u64, s.after.blob_bytes);
+    let header = *Blob::new_checked(&blob).expect("valid").header();
+    assert_eq!(u64::from(header.arena_bytes), s.after.sram_bytes);
+    assert!(std::path::Path::new(&s.report).is_file());
+}
+
+#[test]
+fn a_run_that_is_stopped_anywhere_ends_with_the_same_blob() {
+    let root = tempfile::tempdir().expect("a folder");
+    let ui = Ui::new(Verbosity::Quiet);
+    let start = || Compress::start(input(), settings(), Portable, root.path(), ui).expect("starts");
+    let whole = start();
+    let whole_dir = whole.dir().to_path_buf();
+    finish(whole);
+    // A copy of the folder after each checkpoint is what a killed process leaves.
+    let broken = start();
+    let dir = broken.dir().to_path_buf();
+    let mut run = broken;
+    for stage in 0..5 {
+        let progress = run.run.progress();
+        let done = match progress.stage {
+            Stage::Prepare => run.prepare(),
+            Stage::Prune => run.prune(),
+            Stage::FinetunePruned => run.finetune_pruned(),
+            Stage::Quantize => run.quantize(),
+            _ => run.finetune_quantized(),
+        };
+        assert!(done.expect("runs"));
+        if stage % 2 == 0 {
+            run.save(
+                Progress {
+                    stage: progress.stage.next(),
+                    step: 0,
+                },
+                None,
+            )
+            .expect("saves");
+        }
+        // Where it was not saved, the search's own last checkpoint counts and the rest of
+        // the stage is done again.
+        drop(run);
+        run = Compress::resume(input(), Portable, &dir, ui).expect("resumes");
+        if stage % 2 == 1 {
+            assert_eq!(
+                run.run.progress().stage,
+                progress.stage,
+                "not saved, so not done"
+            );
+            run.save(
+                Progress {
+                    stage: progress.stage,
+                    step: run.run.progress().step,
+                },
+                None,
+            )
+            .expect("saves");
+            let again = match progress.stage {
+                Stage::Prune => run.prune(),
+                _ => run.quantize(),
+            };
+            assert!(again.expect("runs"));
+            run.save(
+                Progress {
+                    stage: progress.stage.next(),
+                    step: 0,
+                },
+                None,
+            )
+            .expect("saves");
+        }
+    }
+    finish(run);
+    for file in ["model.blob", "policy.json", "model/quantization.json"] {
+        let read = |d: &Path| std::fs::read(d.join(file)).expect("written");
+        assert_eq!(read(&whole_dir), read(&dir), "{file}");
+    }
+}
+
+#[test]
+fn impossible_budgets_are_refused_with_the_nearest() {
+    let root = tempfile::tempdir().expect("a folder");
+    let mut s = settings();
+    s.budgets.latency_ms = Some(0.001);
+    let run = Compress::start(input(), s, Portable, root.path(), Ui::new(Verbosity::Quiet));
+    let error = run
+        .err()
+        .expect("refused")
+        .downcast::<Infeasible>()
+        .expect("infeasible");
+    assert!(error.exceeded.contains("latency of 0.00 ms"), "{error}");
+    assert_eq!(
+        std::fs::read_dir(root.path()).expect("readable").count(),
+        0,
+        "no run is left behind"
+    );
+}
+
+#[test]
+fn a_run_of_another_model_is_refused() {
+    let root = tempfile::tempdir().expect("a folder");
+    let ui = Ui::new(Verbosity::Quiet);
+    let run = Compress::start(input(), settings(), Portable, root.path(), ui).expect("starts");
+    let dir = run.dir().to_path_buf();
+    drop(run);
+    let other = Input {
+        model_bytes: vec![9],
+        ..input()
+    };
+    assert!(Compress::resume(other, Portable, &dir, ui).is_err());
+    assert!(Compress::resume(input(), Portable, &dir, ui).is_ok());
+}
