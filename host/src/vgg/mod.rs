@@ -4,9 +4,11 @@
 //! (`train`), `weights` reads and writes PyTorch's safetensors, `folded` is the network
 //! at inference, with batch normalization folded into the convolutions.
 
+mod batches;
 mod config;
 mod error;
 mod folded;
+mod infer;
 mod network;
 mod schedule;
 mod train;
@@ -17,4 +19,4 @@ pub use error::VggError;
 pub use folded::{Folded, FoldedLayer, evaluate};
 pub use network::{ConvLayer, LinearLayer, Vgg};
 pub use schedule::{Stage, TrainConfig};
-pub use train::{Batch, Distillation, Model, Progress, TrainOutcome, Trainer};
+pub use train::{Distillation, Model, Progress, TrainOutcome, Trainer};

@@ -1,7 +1,8 @@
 //! The training loop, for networks from scratch and for fine-tuning.
 
+use super::batches::{Batch, Plan};
 use super::{TrainConfig, Vgg, VggConfig, VggError};
-use crate::data::{Dataset, augmented_batch, plain_batch};
+use crate::data::Dataset;
 use crate::nn::{
     Optimizer, Parameter, Rng, distillation, one_hot, read_tensors, soft_cross_entropy,
     write_tensors,
@@ -10,13 +11,13 @@ use candle_core::{Device, Result as CandleResult, Tensor, Var};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 /// Batches made ahead of the step that uses them.
 const PREFETCH: usize = 2;
-/// Streams of the seed: orders of the pictures from 0, augmentations from here on.
-const AUGMENT_STREAM: u64 = 1 << 32;
+/// Streams of the seed for the noise of each step begin here.
+const NOISE_STREAM: u64 = 1 << 33;
 
 /// What the loop trains.
 pub trait Model {
@@ -79,17 +80,6 @@ pub struct Distillation<'a> {
     pub weight: f64,
     /// Softens both distributions.
     pub temperature: f64,
-}
-
-/// A training step's pictures.
-#[derive(Clone, Debug)]
-pub struct Batch {
-    /// Indices in the data set.
-    pub indices: Vec<usize>,
-    /// Normalized, `[c, n, side, side]`.
-    pub x: Vec<f32>,
-    /// Height and width.
-    pub size: (usize, usize),
 }
 
 /// How far a training is.
@@ -246,7 +236,7 @@ impl<'a, M: Model> Trainer<'a, M> {
                 mean_loss: total / f64::max((step - first) as f64, 1.0),
             };
             while self.step < steps {
-                let Some(batch) = next(&batches) else {
+                let Ok(batch) = batches.recv() else {
                     break;
                 };
                 let (lr, side) = (self.config.lr_at(self.step), batch.size.0);
@@ -278,7 +268,7 @@ impl<'a, M: Model> Trainer<'a, M> {
             .map_or(Device::Cpu, |p| p.var.device().clone());
         let (h, w) = batch.size;
         let x = Tensor::from_vec(batch.x, (data.c, batch.indices.len(), h, w), &device)?;
-        let mut rng = Rng::stream(self.config.seed, (2 * AUGMENT_STREAM) + self.step as u64);
+        let mut rng = Rng::stream(self.config.seed, NOISE_STREAM + self.step as u64);
         let logits = self.model.forward_train(&x, &mut rng)?;
         let labels: Vec<u32> = batch.indices.iter().map(|i| data.labels[*i]).collect();
         let targets = one_hot(&labels, classes, self.config.label_smoothing, &device)?;
@@ -305,71 +295,9 @@ impl<'a, M: Model> Trainer<'a, M> {
     }
 }
 
-fn next(batches: &Receiver<Batch>) -> Option<Batch> {
-    batches.recv().ok()
-}
-
 /// Everything of a configuration that a checkpoint must agree with.
 fn fingerprint(config: &TrainConfig) -> String {
     serde_json::to_string(config).unwrap_or_default()
-}
-
-/// Which pictures each step gets, and how they are changed. Every step's draw has its own
-/// stream of the seed, so that a resumed training sees the same batches.
-struct Plan<'a> {
-    network: VggConfig,
-    config: TrainConfig,
-    data: &'a Dataset,
-    indices: &'a [usize],
-}
-
-impl Plan<'_> {
-    fn send_batches(&self, steps: std::ops::Range<usize>, sender: &SyncSender<Batch>) {
-        let size = self.config.batch.clamp(1, self.indices.len());
-        let per_epoch = self.indices.len() / size;
-        let mut order: (Option<usize>, Vec<usize>) = (None, Vec::new());
-        for step in steps {
-            let epoch = step / per_epoch;
-            if order.0 != Some(epoch) {
-                order = (Some(epoch), self.indices.to_vec());
-                Rng::stream(self.config.seed, epoch as u64).shuffle(&mut order.1);
-            }
-            let chosen = &order.1[step % per_epoch * size..][..size];
-            // The receiver is gone when the training has been stopped.
-            if sender.send(self.batch(step, chosen)).is_err() {
-                return;
-            }
-        }
-    }
-
-    fn batch(&self, step: usize, indices: &[usize]) -> Batch {
-        let normalization = &self.network.normalization;
-        let side = self.config.side_at(step, self.data.h);
-        let (x, size) = match self.config.augment {
-            None => (
-                plain_batch(self.data, indices, normalization),
-                (self.data.h, self.data.w),
-            ),
-            Some(augment) => {
-                let mut rng = Rng::stream(self.config.seed, AUGMENT_STREAM + step as u64);
-                let x = augmented_batch(self.data, indices, normalization, augment, side, &mut rng);
-                let full = side == self.data.h;
-                (
-                    x,
-                    if full {
-                        (self.data.h, self.data.w)
-                    } else {
-                        (side, side)
-                    },
-                )
-            }
-        };
-        Batch {
-            indices: indices.to_vec(),
-            x,
-            size,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,172 @@
+//! The `train` command, as a user types it.
+
+use host::vgg::Vgg;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn train(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_host"));
+    command.arg("train").args(args);
+    command
+}
+
+fn output(args: &[&str]) -> Output {
+    train(args).output().expect("runs")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Two classes of 8x8 pictures: dark and bright.
+fn write_pictures(folder: &Path) {
+    for (class, level) in [("dark", 40), ("light", 200)] {
+        let class = folder.join(class);
+        std::fs::create_dir_all(&class).expect("create");
+        for i in 0..40u8 {
+            let pixel =
+                |x: u32, y: u32| image::Rgb([level + i % 7, level + x as u8, level + y as u8]);
+            let picture = image::RgbImage::from_fn(8, 8, pixel);
+            picture
+                .save(class.join(format!("{i:02}.png")))
+                .expect("save");
+        }
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+#[test]
+fn trains_a_network_and_says_so_in_json() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (data, out) = (folder.path().join("data"), folder.path().join("out"));
+    write_pictures(&data);
+    let args = [
+        "--data",
+        text(&data),
+        "--out",
+        text(&out),
+        "--epochs",
+        "20",
+        "--json",
+    ];
+    let run = output(&args);
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    let stdout = String::from_utf8_lossy(&run.stdout);
+    let last = stdout.lines().last().expect("a line");
+    let summary: serde_json::Value = serde_json::from_str(last).expect("JSON");
+    assert_eq!(summary["architecture"], "vgg-small");
+    let accuracy = summary["validation_accuracy"].as_f64().expect("a number");
+    assert!(accuracy > 0.9, "{accuracy}");
+    let net = Vgg::load(&out, &candle_core::Device::Cpu).expect("loads");
+    assert_eq!(net.config.num_classes, 2);
+    assert_eq!(
+        net.config.extra["validation_accuracy"].as_f64(),
+        Some(accuracy)
+    );
+}
+
+fn wait_for(path: &Path) {
+    let start = Instant::now();
+    while !path.exists() {
+        assert!(
+            start.elapsed() < Duration::from_secs(120),
+            "no {}",
+            path.display()
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn interrupt(child: Child) -> Output {
+    let pid = child.id().to_string();
+    let status = Command::new("kill").args(["-INT", &pid]).status();
+    assert!(status.expect("kill runs").success());
+    child.wait_with_output().expect("ends")
+}
+
+#[test]
+#[cfg(unix)]
+fn ctrl_c_says_how_to_resume_and_that_works() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (data, out) = (folder.path().join("data"), folder.path().join("out"));
+    write_pictures(&data);
+    let args = [
+        "--data",
+        text(&data),
+        "--out",
+        text(&out),
+        "--epochs",
+        "1000000",
+    ];
+    let child = train(&args).stderr(Stdio::piped()).spawn().expect("starts");
+    wait_for(&out.join("model.safetensors"));
+    let stopped = interrupt(child);
+    assert_eq!(stopped.status.code(), Some(130), "{}", stderr(&stopped));
+    assert!(stderr(&stopped).contains("train --resume"));
+
+    std::fs::remove_file(out.join("model.safetensors")).expect("remove");
+    let resume = ["--resume", text(&out)];
+    let child = train(&resume)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    wait_for(&out.join("model.safetensors"));
+    let stopped = interrupt(child);
+    assert!(
+        stderr(&stopped).contains("resumed at step"),
+        "{}",
+        stderr(&stopped)
+    );
+}
+
+#[test]
+fn bad_input_ends_with_code_2_and_a_reason() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (data, out) = (folder.path().join("data"), folder.path().join("out"));
+    write_pictures(&data);
+    let empty = folder.path().join("empty");
+    std::fs::create_dir(&empty).expect("create");
+    let config = folder.path().join("config.json");
+    let other = r#"{"architecture":"x","cfg":[8,"A"],"num_classes":1,"input":[8,8,3],
+        "mean":[0.5,0.5,0.5],"std":[0.2,0.2,0.2]}"#;
+    std::fs::write(&config, other).expect("write");
+    let cases: [(&[&str], &str); 4] = [
+        (
+            &["--data", text(&empty), "--out", text(&out)],
+            "no known data layout",
+        ),
+        (
+            &[
+                "--data",
+                text(&data),
+                "--out",
+                text(&out),
+                "--arch",
+                "resnet",
+            ],
+            "no architecture `resnet`: try vgg-small",
+        ),
+        (
+            &[
+                "--data",
+                text(&data),
+                "--out",
+                text(&out),
+                "--arch",
+                text(&config),
+            ],
+            "label out of range: 1",
+        ),
+        (&["--resume", text(&empty)], "no training to resume"),
+    ];
+    for (args, reason) in cases {
+        let run = output(args);
+        assert_eq!(run.status.code(), Some(2), "{args:?}");
+        assert!(stderr(&run).contains(reason), "{}", stderr(&run));
+        assert!(!out.exists());
+    }
+}
