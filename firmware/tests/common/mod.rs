@@ -1,6 +1,8 @@
 //! Generated layers: a spec, its data, the kernel's output and the reference's.
 #![allow(dead_code)] // Each test file uses its own part.
 
+pub mod network;
+
 use firmware::kernels::{Blocks, Buffers, LayerError, run_layer};
 use firmware::reference::{self, Parameters};
 use shared::act::Act;
@@ -143,6 +145,17 @@ impl Case {
             );
         }
     }
+}
+
+/// A case of which no multiplier is extreme, so that it makes sense in a chain.
+pub fn generate_from(spec: LayerSpec, rng: &mut Rng) -> Case {
+    let mut case = Case::new(spec, rng);
+    let seed = rng.next();
+    case.requants = (0..spec.c_out)
+        .filter(|_| spec.has_weights())
+        .flat_map(|c| shared::bench::requant(&spec, seed, c).to_bytes())
+        .collect();
+    case
 }
 
 /// The weight section of a layer.
