@@ -1,0 +1,329 @@
+//! A board, spoken to in messages over any [`Link`].
+
+use super::link::Link;
+use super::{Board, BoardError, BoardSpec, Cycles, Engine, Inference, Timing};
+use cycle_model::Interval;
+use shared::message::{
+    self, BenchLayer, DeviceError, Hello, MAX_REPLY, MAX_REQUEST, Reply, Request, SCHEMA, Stack,
+    encode,
+};
+use std::time::{Duration, Instant};
+
+/// How long a reply may take: the largest layer on the slowest engine.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long a start-up may take, and how often it is asked meanwhile.
+const START_UP: Duration = Duration::from_secs(20);
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// The firmware behind a link.
+pub(super) struct Device<L> {
+    link: L,
+    spec: BoardSpec,
+    name: String,
+    engine: Engine,
+    build_id: u32,
+    loaded: bool,
+    /// Bytes that have come and are no whole frame yet.
+    received: Vec<u8>,
+}
+
+/// A reply and the intervals that were counted while it was made.
+struct Answer {
+    reply: Reply,
+    intervals: Vec<Interval>,
+}
+
+impl<L: Link> Device<L> {
+    pub(super) fn new(
+        link: L,
+        spec: BoardSpec,
+        name: String,
+        engine: Engine,
+        build_id: u32,
+    ) -> Self {
+        Self {
+            link,
+            spec,
+            name,
+            engine,
+            build_id,
+            loaded: false,
+            received: Vec::new(),
+        }
+    }
+
+    /// Loads the firmware if that has not happened yet.
+    fn ensure_loaded(&mut self) -> Result<(), BoardError> {
+        if self.loaded { Ok(()) } else { self.load(None) }
+    }
+
+    fn load(&mut self, blob: Option<&[u8]>) -> Result<(), BoardError> {
+        self.received.clear();
+        self.loaded = false;
+        self.link.load(blob)?;
+        let hello = self.greet()?;
+        self.check(&hello)?;
+        self.loaded = true;
+        Ok(())
+    }
+
+    /// Asks until the firmware answers: what comes before it listens is lost.
+    fn greet(&mut self) -> Result<Hello, BoardError> {
+        let started = Instant::now();
+        loop {
+            // A zero ends whatever half a frame the firmware may have.
+            self.link.send(&[0])?;
+            match self.exchange(&Request::Hello, ASK_AGAIN) {
+                Ok(Answer {
+                    reply: Reply::Hello(hello),
+                    ..
+                }) => return Ok(hello),
+                Ok(answer) => return Err(self.unexpected("hello", &answer.reply)),
+                Err(BoardError::Silent { .. }) if started.elapsed() < START_UP => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    fn check(&self, hello: &Hello) -> Result<(), BoardError> {
+        let stale = |what, got, want| BoardError::Stale {
+            board: self.name.clone(),
+            what,
+            got,
+            want,
+        };
+        if hello.schema != SCHEMA {
+            return Err(stale("message schema", hello.schema, SCHEMA));
+        }
+        if hello.build_id != self.build_id {
+            return Err(stale("build id", hello.build_id, self.build_id));
+        }
+        if self.engine == Engine::Probe && !hello.hse {
+            return Err(BoardError::NoCrystal {
+                board: self.name.clone(),
+                hz: hello.clock_hz,
+            });
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, request: &Request) -> Result<Answer, BoardError> {
+        self.ensure_loaded()?;
+        let answer = self.exchange(request, REPLY_TIMEOUT);
+        self.link.rest();
+        match answer? {
+            Answer {
+                reply: Reply::Error(error),
+                ..
+            } => Err(BoardError::Refused {
+                board: self.name.clone(),
+                request: name_of(request),
+                error,
+            }),
+            answer => Ok(answer),
+        }
+    }
+
+    fn exchange(&mut self, request: &Request, timeout: Duration) -> Result<Answer, BoardError> {
+        self.link.intervals()?;
+        let (mut scratch, mut frame) = (vec![0; MAX_REQUEST], vec![0; MAX_REQUEST]);
+        let len = encode(request, &mut scratch, &mut frame).map_err(|_| self.oversized(request))?;
+        self.link.send(&frame[..len])?;
+        let started = Instant::now();
+        while started.elapsed() < timeout {
+            self.link.receive(&mut self.received)?;
+            while let Some(end) = self.received.iter().position(|&byte| byte == 0) {
+                let mut frame: Vec<u8> = self.received.drain(..=end).collect();
+                frame.pop();
+                if frame.is_empty() {
+                    continue;
+                }
+                let reply =
+                    message::decode::<Reply>(&mut frame).map_err(|error| BoardError::Frame {
+                        board: self.name.clone(),
+                        error,
+                    })?;
+                if is_late(request, &reply) {
+                    continue;
+                }
+                return Ok(Answer {
+                    reply,
+                    intervals: self.link.intervals()?,
+                });
+            }
+            if self.received.len() > MAX_REPLY {
+                self.received.clear();
+                return Err(BoardError::Frame {
+                    board: self.name.clone(),
+                    error: message::FrameError::BufferTooSmall,
+                });
+            }
+        }
+        Err(BoardError::Silent {
+            board: self.name.clone(),
+            request: name_of(request),
+            waited: timeout,
+            log: self.link.log(),
+        })
+    }
+
+    fn oversized(&self, request: &Request) -> BoardError {
+        let error = match request {
+            Request::Infer { image, .. } => DeviceError::ImageSize {
+                got: image.len() as u32,
+                need: message::MAX_IMAGE as u32,
+            },
+            _ => DeviceError::BadFrame,
+        };
+        BoardError::Refused {
+            board: self.name.clone(),
+            request: name_of(request),
+            error,
+        }
+    }
+
+    fn unexpected(&self, request: &'static str, reply: &Reply) -> BoardError {
+        BoardError::Unexpected {
+            board: self.name.clone(),
+            request,
+            got: format!("{reply:?}"),
+        }
+    }
+
+    /// The one truth about the cycles of one measured stretch: the model's where an engine
+    /// counts, else the device's own counter.
+    fn cycles(&self, device: Option<u32>, interval: Option<Interval>) -> Option<Cycles> {
+        match interval {
+            Some(interval) => interval
+                .flash_cycles(self.spec.flash.wait_states)
+                .map(|board| Cycles {
+                    board,
+                    interval: Some(interval),
+                }),
+            None => device.map(|cycles| Cycles {
+                board: u64::from(cycles),
+                interval: None,
+            }),
+        }
+    }
+
+    fn intervals_of(
+        &self,
+        answer: &Answer,
+        expected: usize,
+    ) -> Result<Vec<Option<Interval>>, BoardError> {
+        match answer.intervals.len() {
+            _ if self.engine == Engine::Probe => Ok(vec![None; expected]),
+            counted if counted == expected => {
+                Ok(answer.intervals.iter().copied().map(Some).collect())
+            }
+            counted => Err(BoardError::Unexpected {
+                board: self.name.clone(),
+                request: "timing",
+                got: format!("{counted} intervals for {expected} measured layers"),
+            }),
+        }
+    }
+}
+
+impl<L: Link> Board for Device<L> {
+    fn spec(&self) -> &BoardSpec {
+        &self.spec
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    fn build_id(&self) -> u32 {
+        self.build_id
+    }
+
+    fn hello(&mut self) -> Result<Hello, BoardError> {
+        let answer = self.ask(&Request::Hello)?;
+        match answer.reply {
+            Reply::Hello(hello) => Ok(hello),
+            reply => Err(self.unexpected("hello", &reply)),
+        }
+    }
+
+    fn flash(&mut self, blob: &[u8]) -> Result<(), BoardError> {
+        let limit = self.spec.blob.bytes as usize;
+        if blob.len() > limit {
+            return Err(BoardError::BlobTooLarge {
+                board: self.name.clone(),
+                need: blob.len(),
+                limit,
+            });
+        }
+        self.load(Some(blob))?;
+        self.link.rest();
+        Ok(())
+    }
+
+    fn infer(&mut self, image: &[u8], paint: bool) -> Result<Inference, BoardError> {
+        let answer = self.ask(&Request::Infer { image, paint })?;
+        let Reply::Infer(infer) = &answer.reply else {
+            return Err(self.unexpected("infer", &answer.reply));
+        };
+        let intervals = self.intervals_of(&answer, infer.cycles.len())?;
+        let layers = infer.cycles.iter().zip(intervals);
+        Ok(Inference {
+            logits: infer.logits.to_vec(),
+            layers: layers
+                .map(|(&device, interval)| self.cycles(device, interval))
+                .collect(),
+            arena_used: infer.arena_used,
+        })
+    }
+
+    fn bench_layer(&mut self, request: &BenchLayer) -> Result<Timing, BoardError> {
+        let answer = self.ask(&Request::BenchLayer(*request))?;
+        let Reply::Bench(bench) = answer.reply else {
+            return Err(self.unexpected("bench", &answer.reply));
+        };
+        let interval = self.intervals_of(&answer, 1)?[0];
+        let cycles = self
+            .cycles(bench.cycles, interval)
+            .ok_or_else(|| BoardError::Unexpected {
+                board: self.name.clone(),
+                request: "bench",
+                got: "no cycle count".into(),
+            })?;
+        Ok(Timing {
+            cycles,
+            output_crc32: bench.output_crc32,
+            fast: bench.fast,
+        })
+    }
+
+    fn stack(&mut self) -> Result<Stack, BoardError> {
+        let answer = self.ask(&Request::Stack)?;
+        match answer.reply {
+            Reply::Stack(stack) => Ok(stack),
+            reply => Err(self.unexpected("stack", &reply)),
+        }
+    }
+}
+
+/// Whether a reply answers an earlier greeting, which may have been sent more than once.
+fn is_late(request: &Request, reply: &Reply) -> bool {
+    let greeting_debris = matches!(reply, Reply::Hello(_) | Reply::Error(DeviceError::BadFrame));
+    match request {
+        Request::Hello => matches!(reply, Reply::Error(DeviceError::BadFrame)),
+        _ => greeting_debris,
+    }
+}
+
+fn name_of(request: &Request) -> &'static str {
+    match request {
+        Request::Hello => "hello",
+        Request::Infer { .. } => "infer",
+        Request::BenchLayer(_) => "bench",
+        Request::Stack => "stack",
+    }
+}

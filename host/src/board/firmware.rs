@@ -1,0 +1,141 @@
+//! A built firmware: what the host must know of its ELF.
+
+use super::{BoardError, BoardSpec, build};
+use object::elf::{PT_LOAD, SHT_PROGBITS};
+use object::read::elf::{ElfFile32, FileHeader, ProgramHeader, SectionHeader};
+use object::{LittleEndian, Object, ObjectSection, ObjectSymbol};
+use shared::CRC32;
+use std::path::{Path, PathBuf};
+
+const BEGIN: &str = "pressboard_mark_begin";
+const END: &str = "pressboard_mark_end";
+/// The section with the bundled blob, which is no part of the firmware's identity.
+const BLOB_SECTION: &str = ".blob";
+
+/// The firmware of a board.
+#[derive(Debug, Clone)]
+pub struct Firmware {
+    /// Where the ELF lies.
+    pub path: PathBuf,
+    /// The ELF.
+    pub elf: Vec<u8>,
+    /// What it loads into flash, by address, without the bundled blob.
+    pub sections: Vec<(u32, Vec<u8>)>,
+    /// CRC-32 over the bytes of `sections`; the device computes the same of its flash.
+    pub build_id: u32,
+    /// Address of the function that begins a measured stretch.
+    pub begin: u32,
+    /// Address of the function that ends it.
+    pub end: u32,
+    /// Functions by address, for naming the place of a fault.
+    functions: Vec<(u32, String)>,
+}
+
+impl Firmware {
+    /// Builds and reads the firmware of a board.
+    ///
+    /// # Errors
+    /// Where cargo fails or the ELF lacks what it must have.
+    pub fn build(board: &BoardSpec) -> Result<Self, BoardError> {
+        Self::read(&build::firmware(board)?)
+    }
+
+    /// Reads a built firmware.
+    ///
+    /// # Errors
+    /// Where it is no ELF for the core or lacks the markers.
+    pub fn read(path: &Path) -> Result<Self, BoardError> {
+        let elf = std::fs::read(path).map_err(|e| BoardError::file(path, e))?;
+        Self::parse(path, elf).map_err(|reason| BoardError::Firmware {
+            path: path.into(),
+            reason,
+        })
+    }
+
+    fn parse(path: &Path, elf: Vec<u8>) -> Result<Self, String> {
+        let file = ElfFile32::<LittleEndian>::parse(&*elf).map_err(|e| e.to_string())?;
+        let mut functions: Vec<(u32, String)> = file
+            .symbols()
+            .filter(|symbol| symbol.kind() == object::SymbolKind::Text && symbol.size() > 0)
+            .filter_map(|symbol| {
+                Some((symbol.address() as u32 & !1, symbol.name().ok()?.to_owned()))
+            })
+            .collect();
+        functions.sort();
+        let marker = |name: &str| {
+            let symbol = file
+                .symbol_by_name(name)
+                .ok_or_else(|| format!("it has no symbol `{name}`"));
+            symbol.map(|symbol| symbol.address() as u32 & !1)
+        };
+        let (begin, end) = (marker(BEGIN)?, marker(END)?);
+        if begin == end {
+            return Err("its two markers were merged into one function".into());
+        }
+        let sections = loaded_sections(&file)?;
+        let mut crc = CRC32.digest();
+        for (_, bytes) in &sections {
+            crc.update(bytes);
+        }
+        let build_id = crc.finalize();
+        Ok(Self {
+            path: path.into(),
+            build_id,
+            begin,
+            end,
+            functions,
+            sections,
+            elf,
+        })
+    }
+
+    /// The function that `address` lies in, demangled as far as its path.
+    #[must_use]
+    pub fn function_at(&self, address: u32) -> Option<String> {
+        let after = self
+            .functions
+            .partition_point(|(start, _)| *start <= address);
+        self.functions[..after].last().map(|(_, name)| name.clone())
+    }
+}
+
+/// The sections that are loaded into flash, with the addresses they are loaded to.
+fn loaded_sections(file: &ElfFile32<'_, LittleEndian>) -> Result<Vec<(u32, Vec<u8>)>, String> {
+    let endian = LittleEndian;
+    let mut sections = Vec::new();
+    for section in file.sections() {
+        let header = section.elf_section_header();
+        let allocated = header.sh_flags(endian) & object::elf::SHF_ALLOC != 0;
+        if !allocated
+            || header.sh_type(endian) != SHT_PROGBITS
+            || section.name() == Ok(BLOB_SECTION)
+        {
+            continue;
+        }
+        let data = section.data().map_err(|e| e.to_string())?;
+        if !data.is_empty() {
+            sections.push((load_address(file, section.address() as u32)?, data.to_vec()));
+        }
+    }
+    sections.sort_by_key(|(address, _)| *address);
+    Ok(sections)
+}
+
+/// Where the contents of virtual address `address` are loaded to.
+fn load_address(file: &ElfFile32<'_, LittleEndian>, address: u32) -> Result<u32, String> {
+    let endian = LittleEndian;
+    let segments = file
+        .elf_header()
+        .program_headers(endian, file.data())
+        .map_err(|e| e.to_string())?;
+    for segment in segments
+        .iter()
+        .filter(|segment| segment.p_type(endian) == PT_LOAD)
+    {
+        let offset = address.wrapping_sub(segment.p_vaddr(endian));
+        if offset < segment.p_filesz(endian) {
+            return Ok(segment.p_paddr(endian).wrapping_add(offset));
+        }
+    }
+    Err(format!("address {address:#010x} is in no loaded segment"))
+}

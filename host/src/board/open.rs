@@ -1,0 +1,153 @@
+//! From a board's name to a board.
+
+use super::device::Device;
+use super::qemu::{self, QemuLink};
+use super::rtt::ProbeLink;
+use super::virt::probe::Handle;
+use super::virt::{Machine, Parts};
+use super::{Board, BoardError, BoardSpec, Engine, Firmware, build, spec};
+use probe_rs::probe::Probe;
+use probe_rs::probe::list::Lister;
+
+/// How a virtual board is emulated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EngineChoice {
+    /// QEMU where it is installed, else in process.
+    #[default]
+    Auto,
+    /// In process, through probe-rs; needs nothing installed.
+    InProcess,
+    /// QEMU; an error where it is missing.
+    Qemu,
+}
+
+/// How to open a board.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// How a virtual board is emulated.
+    pub engine: EngineChoice,
+    /// Copy the firmware's log to standard error.
+    pub verbose: bool,
+}
+
+/// Builds the firmware of the board called `name` and connects to it. Flash is written with
+/// the first request, or with a blob by [`Board::flash`].
+///
+/// # Errors
+/// [`BoardError`]: no such board, a failed build, no probe, no QEMU where it was asked for.
+pub fn open(name: &str, options: Options) -> Result<Box<dyn Board>, BoardError> {
+    let (spec, emulated) = spec::find(name)?;
+    let probe = if emulated {
+        None
+    } else {
+        Some(real_probe(&spec)?)
+    };
+    let firmware = Firmware::build(&spec)?;
+    open_firmware(name, spec, firmware, probe, options)
+}
+
+/// As [`open`], with a firmware that is built already.
+fn open_firmware(
+    name: &str,
+    spec: BoardSpec,
+    firmware: Firmware,
+    probe: Option<Probe>,
+    options: Options,
+) -> Result<Box<dyn Board>, BoardError> {
+    let build_id = firmware.build_id;
+    let engine = match (&probe, options.engine) {
+        (Some(_), _) => Engine::Probe,
+        (None, EngineChoice::InProcess) => Engine::InProcess,
+        (None, EngineChoice::Qemu) => Engine::Qemu,
+        (None, EngineChoice::Auto) if can_use_qemu(&spec) => Engine::Qemu,
+        (None, EngineChoice::Auto) => Engine::InProcess,
+    };
+    if engine == Engine::Qemu {
+        if !qemu::is_installed() {
+            return Err(BoardError::Qemu(format!("not found ({})", qemu_hint())));
+        }
+        let link = QemuLink::new(&spec, firmware, build::qemu_plugin()?)?;
+        return Ok(Box::new(Device::new(
+            link,
+            spec,
+            name.into(),
+            engine,
+            build_id,
+        )));
+    }
+    let (probe, machine) = match probe {
+        Some(probe) => (probe, None),
+        None => {
+            let machine = Handle::new(machine(&spec, &firmware)?);
+            (machine.probe(), Some(machine))
+        }
+    };
+    let link = ProbeLink::attach(probe, &spec, firmware, machine, options.verbose)?;
+    Ok(Box::new(Device::new(
+        link,
+        spec,
+        name.into(),
+        engine,
+        build_id,
+    )))
+}
+
+/// Whether the board's machine can run on the QEMU that is installed, if one is.
+#[must_use]
+pub fn can_use_qemu(spec: &BoardSpec) -> bool {
+    spec.emulated
+        .as_ref()
+        .is_some_and(|emulated| emulated.qemu.is_some())
+        && qemu::is_installed()
+}
+
+/// How to get QEMU.
+#[must_use]
+pub fn qemu_hint() -> &'static str {
+    "apt install qemu-system-arm"
+}
+
+fn machine(spec: &BoardSpec, firmware: &Firmware) -> Result<Machine, BoardError> {
+    let parts = Parts {
+        flash: spec.flash_geometry(),
+        sram_base: spec.sram.base,
+        sram_size: spec.sram.bytes,
+        wait_states: spec.flash.wait_states,
+    };
+    let mut machine =
+        Machine::new(&parts).map_err(|e| BoardError::file(spec.file(), format!("{e:?}")))?;
+    machine.set_markers(firmware.begin, firmware.end);
+    Ok(machine)
+}
+
+/// A debug probe that is connected, as it calls itself.
+#[must_use]
+pub fn connected_probes() -> Vec<String> {
+    Lister::new()
+        .list_all()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+fn real_probe(spec: &BoardSpec) -> Result<Probe, BoardError> {
+    let none = |found: String| BoardError::NoProbe {
+        board: spec.name.clone(),
+        found,
+    };
+    let probes = Lister::new().list_all();
+    match &probes[..] {
+        [] => Err(none("none is connected".into())),
+        [probe] => probe
+            .open()
+            .map_err(|e| none(format!("{probe} cannot be opened: {e}"))),
+        several => {
+            let names: Vec<String> = several.iter().map(ToString::to_string).collect();
+            Err(none(format!(
+                "{} are connected, leave one: {}",
+                several.len(),
+                names.join("; ")
+            )))
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! A board behind a debug probe: flashing, resets and RTT through probe-rs.
+//!
+//! The probe may be a real one or the virtual board's; nothing here depends on which.
+
+use super::link::Link;
+use super::log::Log;
+use super::virt::probe::Handle;
+use super::{BoardError, BoardSpec, Firmware};
+use cycle_model::Interval;
+use probe_rs::flashing::DownloadOptions;
+use probe_rs::rtt::{Rtt, ScanRegion, find_rtt_control_block_in_raw_file};
+use probe_rs::{Core, Permissions, Session, probe::Probe};
+use std::time::{Duration, Instant};
+
+/// Up channel of the log, of replies; down channel of requests.
+const LOG: usize = 0;
+const REPLIES: usize = 1;
+const REQUESTS: usize = 0;
+
+/// How long firmware may take from reset to its RTT control block.
+const START_UP: Duration = Duration::from_secs(10);
+/// How long a full request buffer may stay full.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between two looks at a real board that has nothing to say.
+const POLL: Duration = Duration::from_micros(300);
+
+/// A connection through a debug probe.
+pub(super) struct ProbeLink {
+    session: Session,
+    rtt: Option<Rtt>,
+    control_block: u64,
+    firmware: Firmware,
+    firmware_loaded: bool,
+    blob_base: u32,
+    log: Log,
+    /// The microcontroller itself, where it is ours.
+    machine: Option<Handle>,
+}
+
+impl ProbeLink {
+    /// Attaches to the chip. `machine` is the one behind the probe, if that is virtual.
+    pub(super) fn attach(
+        probe: Probe,
+        spec: &BoardSpec,
+        firmware: Firmware,
+        machine: Option<Handle>,
+        verbose: bool,
+    ) -> Result<Self, BoardError> {
+        let session = probe
+            .attach(spec.chip.as_str(), Permissions::default())
+            .map_err(|e| BoardError::probe("attaching to the chip", e))?;
+        let control_block = find_rtt_control_block_in_raw_file(&firmware.elf)
+            .ok()
+            .flatten();
+        let control_block = control_block.ok_or_else(|| BoardError::Firmware {
+            path: firmware.path.clone(),
+            reason: "it has no RTT control block".into(),
+        })?;
+        let log = Log::new(&firmware.elf, verbose)?;
+        let blob_base = spec.blob.base;
+        Ok(Self {
+            session,
+            rtt: None,
+            control_block,
+            firmware,
+            firmware_loaded: false,
+            blob_base,
+            log,
+            machine,
+        })
+    }
+
+    fn program(&mut self, blob: Option<&[u8]>) -> Result<(), BoardError> {
+        let error = |e| BoardError::probe("programming flash", e);
+        let mut loader = self.session.target().flash_loader();
+        if !self.firmware_loaded {
+            for (address, bytes) in &self.firmware.sections {
+                loader.add_data(u64::from(*address), bytes).map_err(error)?;
+            }
+        }
+        if let Some(blob) = blob {
+            loader
+                .add_data(u64::from(self.blob_base), blob)
+                .map_err(error)?;
+        }
+        let mut options = DownloadOptions::default();
+        options.verify = true;
+        loader.commit(&mut self.session, options).map_err(error)?;
+        self.firmware_loaded = true;
+        Ok(())
+    }
+
+    /// Resets the core and waits until the firmware has set RTT up anew.
+    fn restart(&mut self) -> Result<(), BoardError> {
+        let block = ScanRegion::Exact(self.control_block);
+        let mut core = core(&mut self.session)?;
+        core.halt(Duration::from_secs(1))
+            .map_err(|e| BoardError::probe("halting the core", e))?;
+        // Memory outlives a reset: forget the block that the last run left.
+        Rtt::clear_control_block(&mut core, &block)
+            .map_err(|e| BoardError::probe("clearing RTT", e))?;
+        core.reset()
+            .map_err(|e| BoardError::probe("resetting the core", e))?;
+        let started = Instant::now();
+        loop {
+            core.status()
+                .map_err(|e| BoardError::probe("reading the core's status", e))?;
+            match Rtt::attach_at(&mut core, self.control_block) {
+                Ok(rtt) => {
+                    self.rtt = Some(rtt);
+                    return Ok(());
+                }
+                Err(_) if started.elapsed() < START_UP => {
+                    check_fault(self.machine.as_ref(), &self.firmware)?
+                }
+                Err(e) => return Err(BoardError::probe("waiting for the firmware to start", e)),
+            }
+        }
+    }
+}
+
+fn core(session: &mut Session) -> Result<Core<'_>, BoardError> {
+    session
+        .core(0)
+        .map_err(|e| BoardError::probe("reaching the core", e))
+}
+
+/// An error if the virtual board's core has stopped at a fault.
+fn check_fault(machine: Option<&Handle>, firmware: &Firmware) -> Result<(), BoardError> {
+    match machine.and_then(|handle| handle.with(|machine| machine.fault())) {
+        Some(fault) => Err(BoardError::Faulted {
+            fault,
+            function: firmware.function_at(fault.pc),
+        }),
+        None => Ok(()),
+    }
+}
+
+impl Link for ProbeLink {
+    fn load(&mut self, blob: Option<&[u8]>) -> Result<(), BoardError> {
+        self.rtt = None;
+        self.program(blob)?;
+        self.restart()
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Result<(), BoardError> {
+        let mut core = core(&mut self.session)?;
+        let channel = self.rtt.as_mut().and_then(|rtt| rtt.down_channel(REQUESTS));
+        let channel = channel.ok_or_else(|| no_channel("sending a request"))?;
+        let (mut rest, mut progress) = (bytes, Instant::now());
+        while !rest.is_empty() {
+            let sent = channel
+                .write(&mut core, rest)
+                .map_err(|e| BoardError::probe("sending over RTT", e))?;
+            rest = &rest[sent..];
+            if sent > 0 {
+                progress = Instant::now();
+            } else if progress.elapsed() > SEND_TIMEOUT {
+                return Err(no_channel("sending a request: the firmware takes nothing"));
+            }
+            // On a virtual board, looking at the status is what makes time pass.
+            core.status()
+                .map_err(|e| BoardError::probe("reading the core's status", e))?;
+            check_fault(self.machine.as_ref(), &self.firmware)?;
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, bytes: &mut Vec<u8>) -> Result<(), BoardError> {
+        let mut core = core(&mut self.session)?;
+        let rtt = self
+            .rtt
+            .as_mut()
+            .ok_or_else(|| no_channel("waiting for a reply"))?;
+        core.status()
+            .map_err(|e| BoardError::probe("reading the core's status", e))?;
+        let mut buffer = [0; 1024];
+        let mut read = |number: usize, buffer: &mut [u8]| match rtt.up_channel(number) {
+            Some(channel) => channel
+                .read(&mut core, buffer)
+                .map_err(|e| BoardError::probe("reading RTT", e)),
+            None => Ok(0),
+        };
+        let logged = read(LOG, &mut buffer)?;
+        self.log.take(&buffer[..logged]);
+        let replied = read(REPLIES, &mut buffer)?;
+        bytes.extend_from_slice(&buffer[..replied]);
+        check_fault(self.machine.as_ref(), &self.firmware)?;
+        if replied == 0 && self.machine.is_none() {
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    fn intervals(&mut self) -> Result<Vec<Interval>, BoardError> {
+        Ok(self.machine.as_ref().map_or_else(Vec::new, |handle| {
+            handle.with(|machine| machine.take_intervals())
+        }))
+    }
+
+    fn log(&self) -> Vec<String> {
+        self.log.lines()
+    }
+}
+
+fn no_channel(doing: &'static str) -> BoardError {
+    BoardError::Probe {
+        doing,
+        reason: "the firmware has no such RTT channel, or it is full".into(),
+    }
+}
