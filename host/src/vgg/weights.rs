@@ -377,24 +377,17 @@ mod tests {
         Ok(())
     }
 
-    /// The folder of reference models, if this checkout has one above it.
-    fn reference_model() -> Option<PathBuf> {
+    /// Models that PyTorch trained, if this checkout has them above it.
+    fn reference_models() -> Option<PathBuf> {
         Path::new(env!("CARGO_MANIFEST_DIR"))
             .ancestors()
-            .map(|a| a.join("shared/models/vgg16-half-cifar10"))
-            .find(|p| p.is_dir())
+            .map(|a| a.join("shared/models"))
+            .find(|p| p.join("vgg16-half-cifar10").is_dir())
     }
 
-    #[test]
-    fn equals_pytorch_on_the_reference_model() -> Result<(), VggError> {
-        let Some(folder) = reference_model() else {
-            eprintln!("SKIPPED: no shared/models/vgg16-half-cifar10 above this checkout");
-            return Ok(());
-        };
-        let net = Vgg::load(&folder, &Device::Cpu)?;
-        assert_eq!(net.config.parameters(), 3_684_842);
-        let reference = read_tensors(&folder.join("reference.safetensors"))?.tensors;
-        let data = Dataset {
+    /// The 64 pictures that the reference logits belong to.
+    fn pictures(reference: &HashMap<String, Tensor>) -> Result<Dataset, VggError> {
+        Ok(Dataset {
             images: reference["pixels"].flatten_all()?.to_vec1()?,
             labels: vec![0; 64],
             rows: (0..64).collect(),
@@ -402,23 +395,41 @@ mod tests {
             h: 32,
             w: 32,
             c: 3,
+        })
+    }
+
+    #[test]
+    fn equals_pytorch_on_the_reference_models() -> Result<(), VggError> {
+        let Some(folder) = reference_models() else {
+            eprintln!("SKIPPED: no shared/models/vgg16-half-cifar10 above this checkout");
+            return Ok(());
         };
-        let all: Vec<usize> = (0..64).collect();
-        let folded = net.fold()?;
-        let expected = reference["logits"].flatten_all()?.to_vec1::<f32>()?;
-        let worst = folded
-            .logits(&data, &all)
-            .iter()
-            .zip(&expected)
-            .map(|(a, b)| (a - b).abs())
-            .fold(0.0, f32::max);
-        assert!(worst < 1e-3, "logits differ by up to {worst}");
-        // The labels are all 0 here; what counts is that it is the share of zeros.
-        let zeros = expected
-            .chunks_exact(10)
-            .filter(|row| row.iter().all(|v| *v <= row[0]))
-            .count();
-        assert_eq!(evaluate(&folded, &data, &all), zeros as f64 / 64.0);
+        // One ends in max-pooling and is in single precision, one in average pooling and
+        // half.
+        for (name, parameters) in [
+            ("vgg16-half-cifar10", 3_684_842),
+            ("vgg19-cifar10", 20_035_018),
+        ] {
+            let net = Vgg::load(&folder.join(name), &Device::Cpu)?;
+            assert_eq!(net.config.parameters(), parameters);
+            let path = folder.join(name).join("reference.safetensors");
+            let reference = read_tensors(&path)?.tensors;
+            let (data, folded) = (pictures(&reference)?, net.fold()?);
+            let all: Vec<usize> = (0..64).collect();
+            let logits = folded.logits(&data, &all);
+            let expected = reference["logits"].flatten_all()?.to_vec1::<f32>()?;
+            assert_eq!(logits.len(), expected.len());
+            let differences = logits.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+            let worst = differences.fold(0.0, f32::max);
+            eprintln!("{name}: logits differ by up to {worst:.1e}");
+            assert!(worst < 1e-3, "{name}: logits differ by up to {worst}");
+            // The labels are all 0 here; what counts is that it is the share of zeros.
+            let zeros = expected
+                .chunks_exact(10)
+                .filter(|row| row.iter().all(|v| *v <= row[0]))
+                .count();
+            assert_eq!(evaluate(&folded, &data, &all), zeros as f64 / 64.0);
+        }
         Ok(())
     }
 }
