@@ -2,7 +2,7 @@
 //!
 //! [`Centred`] (float, BN and input normalization folded) + [`LayerQuant`] per layer → [`quantize()`] →
 //! [`IntNet`] (integers and their proofs) → [`plan()`] (strips and arena offsets for one
-//! board) → [`emit()`] (bytes). [`simulate()`] runs an [`IntNet`] on the host, bit for bit as
+//! board) → [`emit()`] (bytes); [`from_blob`] reads them back. [`simulate()`] runs an [`IntNet`] on the host, bit for bit as
 //! the firmware does.
 
 mod calibrate;
@@ -15,6 +15,7 @@ mod error;
 mod integer;
 mod plan;
 mod quantize;
+mod read;
 mod simulate;
 mod specs;
 
@@ -25,5 +26,6 @@ pub use error::LowerError;
 pub use integer::{IntLayer, IntNet, LayerQuant};
 pub use plan::{MemoryPlan, PlannedLayer, layer_in, plan};
 pub use quantize::quantize;
+pub use read::from_blob;
 pub use simulate::{accuracy, argmax, simulate};
 pub use specs::{Bits, NamedSpec, specs};
