@@ -1,21 +1,39 @@
 //! The command line: one file per sub-command.
+//!
+//! [`main`] parses, runs the command and turns an error into three lines (`hint`) and an
+//! exit code. Results go to the standard output, progress to the standard error; with
+//! `--json` the last line of the standard output is one JSON value and nothing else is there.
 
+mod artifact;
+mod hint;
+mod inspect;
+mod output;
+mod report;
+mod table;
 mod train;
+mod units;
 
 use clap::{Parser, Subcommand};
+use output::Output;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Exit code of a check that failed.
+const FAILED_CHECK: u8 = 1;
 /// Exit code for bad usage or input.
 const BAD_INPUT: u8 = 2;
 /// Exit code of work that Ctrl-C stopped, as shells expect it.
 const INTERRUPTED: u8 = 130;
 
 /// Compress a trained VGG for a microcontroller, with its latency measured on the board.
+///
+/// Without a sub-command, `compress` runs on the bundled network and pictures.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "host", version, propagate_version = true)]
 struct Cli {
+    #[command(flatten)]
+    output: Output,
     #[command(subcommand)]
     command: Command,
 }
@@ -24,16 +42,27 @@ struct Cli {
 enum Command {
     /// Train a VGG on pictures.
     Train(train::Args),
+    /// Show the layers of a blob, a run or a model.
+    Inspect(inspect::Args),
+    /// Write a run's report.html anew.
+    Report(report::Args),
 }
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Train(args) => train::run(&args),
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        Command::Train(args) => train::run(args, &cli.output),
+        Command::Inspect(args) => inspect::run(args, &cli.output),
+        Command::Report(args) => report::run(args, &cli.output),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::from(BAD_INPUT)
+        let explained = hint::explain(&error);
+        eprintln!("{explained}");
+        if cli.output.json {
+            cli.output.json(&explained.to_json());
+        }
+        ExitCode::from(explained.code)
     })
 }
 

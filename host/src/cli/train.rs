@@ -1,5 +1,6 @@
 //! `train`: a VGG from pictures, from scratch.
 
+use super::output::Output;
 use super::{INTERRUPTED, interrupt_flag};
 use crate::data::{self, Dataset, Normalization, Splits};
 use crate::nn::{Rng, write_atomically};
@@ -52,9 +53,6 @@ pub(super) struct Args {
     /// Go on with the training in this folder; its own settings apply.
     #[arg(long, conflicts_with_all = ["data", "out"])]
     resume: Option<PathBuf>,
-    /// End with one line of JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Everything that a resumed training needs to be the same one.
@@ -67,7 +65,7 @@ struct Settings {
 }
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> Result<ExitCode> {
+pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
     let start = Instant::now();
     let out = match (&args.resume, &args.out) {
         (Some(folder), _) | (None, Some(folder)) => folder.clone(),
@@ -96,7 +94,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         );
         return Ok(ExitCode::from(INTERRUPTED));
     }
-    session.finish(&mut net, &outcome, start, args.json)?;
+    session.finish(&mut net, &outcome, start, output)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -230,7 +228,7 @@ impl Session {
         net: &mut Vgg,
         outcome: &TrainOutcome,
         start: Instant,
-        json: bool,
+        output: &Output,
     ) -> Result<()> {
         let training = &self.settings.training;
         let epochs = training.steps as f64 * training.batch as f64 / self.splits.train.len() as f64;
@@ -259,17 +257,15 @@ impl Session {
             "test_accuracy": net.config.extra.get("test_accuracy"),
             "seconds": seconds,
         });
-        println!(
+        output.result(&format!(
             "validation accuracy {:.2} % on {} pictures, {} parameters, {:.0} s: {}",
             100.0 * accuracy,
             self.splits.validation.len(),
             net.config.parameters(),
             seconds,
             self.out.display()
-        );
-        if json {
-            println!("{summary}");
-        }
+        ));
+        output.json(&summary);
         Ok(())
     }
 }

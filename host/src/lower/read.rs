@@ -76,8 +76,12 @@ fn weights(index: u16, layer: &Layer) -> Result<Vec<i8>, EngineError> {
     for block in 0..s.blocks() {
         let channels = usize::from(layer.block_channels(block));
         sequences.fill(0);
-        read_block(layer, block, &mut sequences)
-            .map_err(|sparse::Corrupt| EngineError::Corrupt { layer: index, block })?;
+        read_block(layer, block, &mut sequences).map_err(|sparse::Corrupt| {
+            EngineError::Corrupt {
+                layer: index,
+                block,
+            }
+        })?;
         let taps = sequences[..channels * len].chunks_exact(s.c_in4() as usize);
         out.extend(taps.flat_map(|tap| &tap[..usize::from(s.c_in)]));
     }
