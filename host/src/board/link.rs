@@ -4,7 +4,7 @@ use super::BoardError;
 use cycle_model::Interval;
 
 /// A connection to the firmware on a board: bytes there and back.
-pub(super) trait Link {
+pub(super) trait Link: Send {
     /// Puts firmware and, if given, a blob into flash and restarts the board.
     fn load(&mut self, blob: Option<&[u8]>) -> Result<(), BoardError>;
 

@@ -17,12 +17,16 @@ mod process;
 mod qemu;
 mod rtt;
 pub mod spec;
+mod timed;
+mod timing;
 pub mod virt;
 
 pub use error::BoardError;
 pub use firmware::Firmware;
 pub use open::{EngineChoice, Options, can_use_qemu, connected_probes, open, qemu_hint};
 pub use spec::BoardSpec;
+pub use timed::TimedBoard;
+pub use timing::{Extent, LayerTiming, TimingError, time_layer};
 
 use cycle_model::Interval;
 use shared::message::{BenchLayer, Hello, Stack};
@@ -100,7 +104,7 @@ pub struct Timing {
 }
 
 /// A board with Pressboard's firmware. The search and the tests do not know which kind.
-pub trait Board {
+pub trait Board: Send {
     /// What the board is.
     fn spec(&self) -> &BoardSpec;
 
