@@ -4,7 +4,8 @@
 //! to a real board through a debug probe, to `virtual-<name>` through our own probe over an
 //! emulated chip ([`virt`]) or, for speed, through QEMU with our plugin. Above the
 //! connection everything is one implementation that speaks `shared`'s messages, and the
-//! cycles of virtual boards come from one model.
+//! cycles of virtual boards come from one model. [`time_layer`] times a layer,
+//! [`LatencyTable`] keeps what was timed, [`TimedBoard`] is both as the search sees them.
 
 mod build;
 mod device;
@@ -17,6 +18,7 @@ mod process;
 mod qemu;
 mod rtt;
 pub mod spec;
+mod table;
 mod timed;
 mod timing;
 pub mod virt;
@@ -25,6 +27,7 @@ pub use error::BoardError;
 pub use firmware::Firmware;
 pub use open::{EngineChoice, Options, can_use_qemu, connected_probes, open, qemu_hint};
 pub use spec::BoardSpec;
+pub use table::LatencyTable;
 pub use timed::TimedBoard;
 pub use timing::{Extent, LayerTiming, TimingError, time_layer};
 

@@ -19,6 +19,8 @@ pub struct BoardSpec {
     pub chip: String,
     /// Rust's target triple.
     pub target: String,
+    /// Kernels that the firmware is built with.
+    pub features: Vec<String>,
     /// Core clock in Hz.
     pub clock_hz: u32,
     /// Crystal in Hz.
