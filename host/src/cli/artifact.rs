@@ -5,6 +5,7 @@ use crate::run::{RunConfig, RunFolder, files};
 use crate::vgg::Vgg;
 use anyhow::Result;
 use shared::blob::{Blob, MAGIC};
+use shared::message::Hello;
 use std::path::{Path, PathBuf};
 
 /// Something that can be looked at.
@@ -102,6 +103,34 @@ pub(super) fn open_blob(path: &Path) -> Result<BlobFile> {
         );
     }
     BlobFile::read(&blob)
+}
+
+/// Whether the board says that `file` is what lies in its flash and fits its SRAM.
+///
+/// # Errors
+/// A [`Complaint`]: what needs more SRAM than there is, or did not arrive whole.
+pub(super) fn check_flashed(hello: &Hello, file: &BlobFile) -> Result<(), Complaint> {
+    let (header, board) = (*file.blob().header(), hello.board.as_str());
+    if hello.blob != Ok(header.crc32) {
+        let found = match &hello.blob {
+            Ok(crc) => format!("one with checksum {crc:08x}"),
+            Err(error) => describe(error),
+        };
+        return Err(Complaint::check(format!(
+            "{board} has another blob in flash than was written: {found}"
+        ))
+        .at(file.path.display())
+        .try_("flash it again; check the supply and the debug cable"));
+    }
+    if header.arena_bytes > hello.arena_limit {
+        return Err(Complaint::input(format!(
+            "the network needs an arena of {} bytes, {board} has {}",
+            header.arena_bytes, hello.arena_limit
+        ))
+        .at(file.path.display())
+        .try_("`compress` for this board, with `--max-sram` at its limit"));
+    }
+    Ok(())
 }
 
 fn load_model(path: &Path) -> Result<Vgg> {

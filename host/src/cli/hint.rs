@@ -5,6 +5,7 @@
 
 use super::{BAD_INPUT, FAILED_CHECK};
 use crate::agent::AgentError;
+use crate::board::{BoardError, TimingError};
 use crate::compress::Infeasible;
 use crate::data::DataError;
 use crate::lower::LowerError;
@@ -37,7 +38,6 @@ impl Complaint {
     }
 
     /// A check was made and failed.
-    #[allow(dead_code)]
     pub fn check(what: impl Into<String>) -> Self {
         Self {
             code: FAILED_CHECK,
@@ -143,6 +143,16 @@ fn known(error: &(dyn std::error::Error + 'static)) -> Option<Advice> {
     }
     if let Some(e) = error.downcast_ref::<StoreError>() {
         return advice(None, store(e));
+    }
+    if let Some(e) = error.downcast_ref::<BoardError>() {
+        return Some((None, board(e), board_code(e)));
+    }
+    if let Some(e) = error.downcast_ref::<TimingError>() {
+        if let TimingError::Board(e) = e {
+            return Some((None, board(e), board_code(e)));
+        }
+        let hint = "run again with -v; if it repeats, report it: kernels must agree in every byte";
+        return Some((None, Some(hint.into()), FAILED_CHECK));
     }
     if let Some(e) = error.downcast_ref::<LowerError>() {
         return advice(None, lower(e));
@@ -270,6 +280,24 @@ fn lower(error: &LowerError) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+fn board(error: &BoardError) -> Option<String> {
+    if let BoardError::Unknown { known, .. } = error {
+        return Some(format!("`--board {}`", known.first()?));
+    }
+    error.hint()
+}
+
+/// What the user named or lacks is bad input; a board that fails or lies is a failed check.
+fn board_code(error: &BoardError) -> u8 {
+    use BoardError as E;
+    match error {
+        E::Faulted { .. } | E::Silent { .. } | E::Frame { .. } | E::Unexpected { .. } => {
+            FAILED_CHECK
+        }
+        _ => BAD_INPUT,
+    }
 }
 
 #[cfg(test)]

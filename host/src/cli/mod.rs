@@ -5,13 +5,21 @@
 //! `--json` the last line of the standard output is one JSON value and nothing else is there.
 
 mod artifact;
+mod board;
+mod boards;
+mod compress;
+mod flash;
 mod hint;
+mod input;
 mod inspect;
 mod output;
 mod report;
+mod settings;
+mod summary;
 mod table;
 mod train;
 mod units;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use output::Output;
@@ -35,13 +43,21 @@ struct Cli {
     #[command(flatten)]
     output: Output,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Compress a network for a board; what runs where nothing is said.
+    Compress(Box<compress::Args>),
     /// Train a VGG on pictures.
     Train(train::Args),
+    /// Write firmware and a blob to a board.
+    Flash(flash::Args),
+    /// Compare a board's logits with the host's integer simulation.
+    Verify(verify::Args),
+    /// List the boards that are known and the probes that are connected.
+    Boards(boards::Args),
     /// Show the layers of a blob, a run or a model.
     Inspect(inspect::Args),
     /// Write a run's report.html anew.
@@ -51,19 +67,34 @@ enum Command {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let result = match &cli.command {
-        Command::Train(args) => train::run(args, &cli.output),
-        Command::Inspect(args) => inspect::run(args, &cli.output),
-        Command::Report(args) => report::run(args, &cli.output),
-    };
-    result.unwrap_or_else(|error| {
+    let output = cli.output;
+    run(cli).unwrap_or_else(|error| {
         let explained = hint::explain(&error);
         eprintln!("{explained}");
-        if cli.output.json {
-            cli.output.json(&explained.to_json());
-        }
+        output.json(&explained.to_json());
         ExitCode::from(explained.code)
     })
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let output = &cli.output;
+    match cli.command {
+        Some(Command::Compress(args)) => compress::run(&args, output),
+        Some(Command::Train(args)) => train::run(&args, output),
+        Some(Command::Flash(args)) => flash::run(&args, output),
+        Some(Command::Verify(args)) => verify::run(&args, output),
+        Some(Command::Boards(args)) => boards::run(&args, output),
+        Some(Command::Inspect(args)) => inspect::run(&args, output),
+        Some(Command::Report(args)) => report::run(&args, output),
+        None => {
+            // Without a sub-command all options of `compress` have their defaults.
+            let command = Cli::parse_from(["host", "compress"]).command;
+            run(Cli {
+                output: *output,
+                command,
+            })
+        }
+    }
 }
 
 /// A flag that Ctrl-C sets, for long work to look at.

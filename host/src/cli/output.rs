@@ -28,6 +28,11 @@ impl Output {
         }
     }
 
+    /// Whether everything is said.
+    pub fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
     /// The screen for progress.
     pub fn ui(&self) -> Ui {
         Ui::new(self.verbosity())

@@ -1,0 +1,160 @@
+//! `compress`: the main job.
+
+use super::INTERRUPTED;
+use super::board::BoardArgs;
+use super::hint::Complaint;
+use super::input::InputArgs;
+use super::output::Output;
+use super::settings::Tuning;
+use super::summary;
+use super::units::{kib, millions};
+use crate::board::TimedBoard;
+use crate::compress::{Compress, Device, DeviceLimits, Input, Outcome};
+use crate::nn::write_atomically;
+use crate::reward::Targets;
+use crate::run::{RunFolder, interrupt};
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// What a run was made from, kept in its folder for `--resume`.
+const INPUTS: &str = "inputs.json";
+
+/// Options of `compress`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    input: InputArgs,
+    #[command(flatten)]
+    board: BoardArgs,
+    #[command(flatten)]
+    tuning: Tuning,
+    /// Time every layer anew, whatever earlier runs have measured.
+    #[arg(long)]
+    fresh: bool,
+    /// Continue this run, with its own settings, to the result that it would have had.
+    #[arg(long, value_name = "RUN")]
+    resume: Option<PathBuf>,
+    /// Folder of all runs.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    runs: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Inputs {
+    #[serde(flatten)]
+    input: InputArgs,
+    #[serde(flatten)]
+    board: BoardArgs,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
+    interrupt::install();
+    let job = match &args.resume {
+        Some(dir) => resume(args, dir, output)?,
+        None => start(args, output)?,
+    };
+    match job.run()? {
+        Outcome::Done(summary) => {
+            output.result(&summary::text(&summary, Path::new(&summary.run))?);
+            output.json(&serde_json::to_value(&summary)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Outcome::Stopped(dir) => {
+            output.ui().say(&interrupt::how_to_resume(&dir));
+            output.json(&serde_json::json!({ "stopped": dir }));
+            Ok(ExitCode::from(INTERRUPTED))
+        }
+    }
+}
+
+fn start(args: &Args, output: &Output) -> Result<Compress<TimedBoard>> {
+    let settings = args.tuning.settings()?;
+    let input = args.input.load()?;
+    // A board that is not there is found out before anything is built for it.
+    crate::board::spec::find(args.board.name())?;
+    let board = open(&args.board, &input, args.fresh, output)?;
+    let limits = board.limits();
+    let job = Compress::start(input, settings, board, &args.runs, output.ui())?;
+    let inputs = Inputs {
+        input: args.input.clone().absolute(),
+        board: args.board.clone(),
+    };
+    write_atomically(
+        &job.dir().join(INPUTS),
+        &serde_json::to_vec_pretty(&inputs)?,
+    )?;
+    announce(job.targets(), &limits, job.dir(), output);
+    Ok(job)
+}
+
+fn resume(args: &Args, dir: &Path, output: &Output) -> Result<Compress<TimedBoard>> {
+    if args.tuning != Tuning::default() {
+        return Err(Complaint::input("a resumed run keeps its own settings")
+            .at(dir.display())
+            .try_("`--resume` without other options, or a new run without `--resume`")
+            .into());
+    }
+    let config = RunFolder::read_config(dir)?;
+    let stored = inputs_of(dir)?;
+    let input = args.input.clone().or(stored.input).load()?;
+    let mut of_run = stored.board;
+    of_run.board.get_or_insert(config.board);
+    let board = args.board.clone().or(of_run);
+    let board = open(&board, &input, args.fresh, output)?;
+    let limits = board.limits();
+    let job = Compress::resume(input, board, dir, output.ui())?;
+    announce(job.targets(), &limits, job.dir(), output);
+    Ok(job)
+}
+
+/// What the run was made from; nothing where it was stopped before that was written.
+fn inputs_of(dir: &Path) -> Result<Inputs> {
+    let path = dir.join(INPUTS);
+    if !path.is_file() {
+        return Ok(Inputs {
+            input: InputArgs::default(),
+            board: BoardArgs::default(),
+        });
+    }
+    let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
+}
+
+fn open(args: &BoardArgs, input: &Input, _fresh: bool, output: &Output) -> Result<TimedBoard> {
+    let ui = output.ui();
+    let (spec, _) = crate::board::spec::find(args.name())?;
+    ui.say(&format!(
+        "Pressboard {}: {} on {} for {} ({}, {} MHz, {} flash, {} SRAM)",
+        env!("CARGO_PKG_VERSION"),
+        input.model,
+        input.dataset,
+        args.name(),
+        spec.chip,
+        spec.clock_hz / 1_000_000,
+        kib(spec.flash.bytes.into()),
+        kib(spec.sram.bytes.into())
+    ));
+    if !input.network.config.extra.contains_key("trained_on") {
+        ui.say("  nothing says which images this network was trained on: validation may have been seen");
+    }
+    Ok(TimedBoard::new(args.open(output)?)?)
+}
+
+fn announce(targets: &Targets, limits: &DeviceLimits, dir: &Path, output: &Output) {
+    let ms = |cycles: u64| cycles as f64 * 1e3 / limits.clock_hz.max(1) as f64;
+    let parts = [
+        targets.cycles.map(|c| format!("latency {:.1} ms", ms(c))),
+        targets.flash_bytes.map(|b| format!("flash {}", kib(b))),
+        targets.sram_bytes.map(|b| format!("sram {}", kib(b))),
+        targets.macs.map(|m| format!("MACs {}", millions(m))),
+    ];
+    let budget: Vec<String> = parts.into_iter().flatten().collect();
+    output.ui().say(&format!(
+        "  budget  {}          run  {}",
+        budget.join("   "),
+        dir.display()
+    ));
+}

@@ -1,0 +1,186 @@
+//! The network and the pictures that a command works on.
+
+use super::hint::Complaint;
+use crate::compress::Input;
+use crate::data::{self, Dataset, Splits};
+use crate::vgg::{Vgg, VggConfig};
+use anyhow::{Context, Result};
+use candle_core::Device;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+const WEIGHTS: &str = "model.safetensors";
+const CONFIG: &str = "config.json";
+
+/// Options that choose a network and pictures.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
+pub(super) struct InputArgs {
+    /// The trained network: a folder with model.safetensors and config.json, or a safetensors
+    /// file [default: the bundled one].
+    #[arg(long, value_name = "PATH")]
+    pub model: Option<PathBuf>,
+    /// What the file holds, where no config.json says it: vgg-small, vgg11, vgg13, vgg16,
+    /// vgg19, or a config.json.
+    #[arg(long, value_name = "NAME")]
+    pub arch: Option<String>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub data: DataArgs,
+}
+
+/// Options that choose pictures.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
+pub(super) struct DataArgs {
+    /// Pictures: parquet files, CIFAR-10 binary batches, or a folder per class [default: the
+    /// bundled sample].
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
+}
+
+fn bundled(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("models")
+        .join(name)
+}
+
+impl DataArgs {
+    /// Where the pictures lie.
+    pub fn path(&self) -> PathBuf {
+        self.data
+            .clone()
+            .unwrap_or_else(|| bundled("cifar10-sample"))
+    }
+
+    /// Loads the pictures.
+    ///
+    /// # Errors
+    /// [`data::DataError`].
+    pub fn load(&self) -> Result<Splits, data::DataError> {
+        data::load(&self.path())
+    }
+}
+
+impl InputArgs {
+    /// What is not given here is taken from `other`.
+    pub fn or(self, other: Self) -> Self {
+        let same_model = self.model.is_none();
+        Self {
+            arch: self.arch.or(if same_model { other.arch } else { None }),
+            model: self.model.or(other.model),
+            data: DataArgs {
+                data: self.data.data.or(other.data.data),
+            },
+        }
+    }
+
+    /// The same with paths that hold in any working directory.
+    pub fn absolute(self) -> Self {
+        let full = |path: PathBuf| path.canonicalize().unwrap_or(path);
+        Self {
+            model: self.model.map(full),
+            arch: self.arch.map(|arch| match Path::new(&arch).is_file() {
+                true => full(arch.clone().into()).display().to_string(),
+                false => arch,
+            }),
+            data: DataArgs {
+                data: self.data.data.map(full),
+            },
+        }
+    }
+
+    /// Loads network and pictures, and checks that they fit each other.
+    ///
+    /// # Errors
+    /// What is wrong with either.
+    pub fn load(&self) -> Result<Input> {
+        let model = self
+            .model
+            .clone()
+            .unwrap_or_else(|| bundled("vgg-small-cifar10"));
+        let device = Device::cuda_if_available(0)?;
+        let (network, weights) = load_network(&model, self.arch.as_deref(), &device)?;
+        let splits = self.data.load()?;
+        let (input, classes) = (network.config.input, network.config.num_classes);
+        let parts = [
+            Some(&splits.train),
+            Some(&splits.validation),
+            splits.test.as_ref(),
+        ];
+        for part in parts.into_iter().flatten() {
+            part.check_fits(input, classes)?;
+        }
+        check_not_empty(&splits.train, "training", &self.data)?;
+        check_not_empty(&splits.validation, "validation", &self.data)?;
+        Ok(Input {
+            model: network.config.architecture.clone(),
+            model_bytes: std::fs::read(&weights)
+                .with_context(|| format!("cannot read {}", weights.display()))?,
+            network,
+            splits,
+            dataset: name_of(&self.data.path()),
+            device,
+        })
+    }
+}
+
+fn check_not_empty(part: &Dataset, which: &str, data: &DataArgs) -> Result<()> {
+    if part.is_empty() {
+        return Err(
+            Complaint::input(format!("the data has no {which} pictures"))
+                .at(data.path().display())
+                .try_("more pictures: every tenth is kept for validation")
+                .into(),
+        );
+    }
+    Ok(())
+}
+
+/// The network, and the file that its weights came from.
+fn load_network(path: &Path, arch: Option<&str>, device: &Device) -> Result<(Vgg, PathBuf)> {
+    let weights = match path.is_dir() {
+        true => path.join(WEIGHTS),
+        false => path.to_owned(),
+    };
+    let beside = weights.parent().unwrap_or(Path::new("")).join(CONFIG);
+    let network = match arch {
+        Some(arch) => Vgg::import(architecture(arch)?, existing(&weights)?, device)?,
+        None if beside.is_file() => Vgg::load(path, device)?,
+        None => Vgg::import(
+            VggConfig::of_weights(existing(&weights)?)?,
+            &weights,
+            device,
+        )?,
+    };
+    Ok((network, weights))
+}
+
+fn existing(weights: &Path) -> Result<&Path, Complaint> {
+    if weights.is_file() {
+        return Ok(weights);
+    }
+    Err(Complaint::input("weights: there is no such file")
+        .at(weights.display())
+        .try_("check the path: `--model` takes a folder with model.safetensors, or a .safetensors file"))
+}
+
+fn architecture(arch: &str) -> Result<VggConfig> {
+    if let Some(preset) = VggConfig::preset(arch) {
+        return Ok(preset);
+    }
+    if Path::new(arch).is_file() {
+        return Ok(VggConfig::read(Path::new(arch))?);
+    }
+    Err(Complaint::input(format!("no architecture `{arch}`"))
+        .at("--arch")
+        .try_(format!(
+            "{}, or the path of a config.json",
+            VggConfig::PRESETS.join(", ")
+        ))
+        .into())
+}
+
+fn name_of(path: &Path) -> String {
+    let full = path.canonicalize().unwrap_or_else(|_| path.into());
+    full.file_stem()
+        .map_or("data".into(), |n| n.to_string_lossy().into_owned())
+}

@@ -1,0 +1,193 @@
+//! The options of `compress` that change its result, and the settings that they make.
+
+use super::hint::Complaint;
+use super::units;
+use crate::agent::AgentKind;
+use crate::compress::{Budgets, Settings};
+use crate::prune::ChannelCriterion;
+use crate::reward::RewardMode;
+
+/// What may be changed of [`Settings::quick`]; whatever is not given stays.
+#[derive(Clone, Debug, Default, PartialEq, clap::Args)]
+pub(super) struct Tuning {
+    /// Seed of everything random [default: 0].
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Longest inference, such as 100ms [default: a quarter of the dense network's].
+    #[arg(long, value_name = "TIME", value_parser = units::milliseconds)]
+    max_latency: Option<f64>,
+    /// Largest blob, such as 512KiB [default: what the board has].
+    #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
+    max_flash: Option<u64>,
+    /// Largest arena, such as 100KiB [default: what the board has].
+    #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
+    max_sram: Option<u64>,
+    /// Most multiply-accumulates, such as 20M [default: a quarter of the dense network's,
+    /// unless a latency is given].
+    #[arg(long, value_name = "COUNT", value_parser = units::count)]
+    max_macs: Option<u64>,
+    /// Who searches [default: ddpg].
+    #[arg(long, value_enum)]
+    agent: Option<AgentKind>,
+    /// How candidates are scored [default: board].
+    #[arg(long, value_enum)]
+    reward: Option<RewardMode>,
+    /// Episodes of the pruning search [default: 40].
+    #[arg(long, value_name = "N")]
+    prune_episodes: Option<usize>,
+    /// Episodes of the quantization search [default: 30].
+    #[arg(long, value_name = "N")]
+    quantize_episodes: Option<usize>,
+    /// Training steps that a candidate gets before it is judged [default: 10].
+    #[arg(long, value_name = "N")]
+    trial_steps: Option<usize>,
+    /// Validation pictures that judge a candidate [default: 500].
+    #[arg(long, value_name = "N")]
+    trial_images: Option<usize>,
+    /// Channels are rounded to multiples of this [default: 8].
+    #[arg(long, value_name = "N")]
+    channel_step: Option<usize>,
+    /// How channels are ranked [default: l1].
+    #[arg(long, value_enum)]
+    criterion: Option<ChannelCriterion>,
+    /// Steps that train the noise which ranks weights; 0 ranks by magnitude [default: 40].
+    #[arg(long, value_name = "N")]
+    variational_steps: Option<usize>,
+    /// Widths of weights that the search may choose [default: 2,4,8].
+    #[arg(long, value_name = "BITS", value_delimiter = ',')]
+    w_widths: Option<Vec<u8>>,
+    /// Widths of activations that the search may choose [default: 4,8].
+    #[arg(long, value_name = "BITS", value_delimiter = ',')]
+    a_widths: Option<Vec<u8>>,
+    /// Passes over the training pictures after pruning [default: 8].
+    #[arg(long, value_name = "EPOCHS")]
+    finetune_epochs: Option<f64>,
+    /// Passes over the training pictures after quantization [default: 4].
+    #[arg(long, value_name = "EPOCHS")]
+    qat_epochs: Option<f64>,
+    /// Test pictures that the board runs with the given network [default: 3].
+    #[arg(long, value_name = "N")]
+    board_images_before: Option<usize>,
+    /// Test pictures that the board runs with the result [default: 16].
+    #[arg(long, value_name = "N")]
+    board_images_after: Option<usize>,
+    /// Also fine-tune the given network likewise, so that more training is not counted as
+    /// compression.
+    #[arg(long)]
+    control: bool,
+}
+
+impl Tuning {
+    /// The settings of a run.
+    ///
+    /// # Errors
+    /// A [`Complaint`] that names the option.
+    pub fn settings(&self) -> Result<Settings, Complaint> {
+        let mut s = Settings::quick(self.seed.unwrap_or(0));
+        s.budgets = Budgets {
+            latency_ms: self.max_latency,
+            flash_bytes: self.max_flash,
+            sram_bytes: self.max_sram,
+            macs: self.max_macs,
+        };
+        set(&mut s.agent, &self.agent);
+        set(&mut s.reward, &self.reward);
+        set(&mut s.prune.episodes, &self.prune_episodes);
+        set(&mut s.quantize.episodes, &self.quantize_episodes);
+        for trial in [&mut s.prune.trial, &mut s.quantize.trial] {
+            set(&mut trial.steps, &self.trial_steps);
+            set(&mut trial.validation_images, &self.trial_images);
+        }
+        set(&mut s.channel_step, &self.channel_step);
+        set(&mut s.criterion, &self.criterion);
+        set(&mut s.variational.steps, &self.variational_steps);
+        set(&mut s.finetune.epochs, &self.finetune_epochs);
+        set(&mut s.qat.epochs, &self.qat_epochs);
+        set(&mut s.board_images.0, &self.board_images_before);
+        set(&mut s.board_images.1, &self.board_images_after);
+        s.control = self.control;
+        if let Some(widths) = &self.w_widths {
+            s.w_widths = rising("--w-widths", widths, &[2, 3, 4, 5, 6, 7, 8])?;
+        }
+        if let Some(widths) = &self.a_widths {
+            s.a_widths = rising("--a-widths", widths, &[2, 4, 8])?;
+        }
+        check(&s)?;
+        Ok(s)
+    }
+}
+
+fn set<T: Clone>(to: &mut T, given: &Option<T>) {
+    if let Some(value) = given {
+        *to = value.clone();
+    }
+}
+
+/// The widths, rising, each once, all of them among `allowed`.
+fn rising(option: &str, widths: &[u8], allowed: &[u8]) -> Result<Vec<u8>, Complaint> {
+    if let Some(bad) = widths.iter().find(|w| !allowed.contains(w)) {
+        let names: Vec<String> = allowed.iter().map(ToString::to_string).collect();
+        return Err(
+            Complaint::input(format!("the firmware has no width of {bad} bits"))
+                .at(option)
+                .try_(format!("some of {}", names.join(", "))),
+        );
+    }
+    let mut widths = widths.to_vec();
+    widths.sort_unstable();
+    widths.dedup();
+    Ok(widths)
+}
+
+fn check(s: &Settings) -> Result<(), Complaint> {
+    let positive = [
+        ("--prune-episodes", s.prune.episodes),
+        ("--quantize-episodes", s.quantize.episodes),
+        ("--trial-images", s.prune.trial.validation_images),
+        ("--channel-step", s.channel_step),
+    ];
+    if let Some((option, _)) = positive.iter().find(|(_, n)| *n == 0) {
+        return Err(Complaint::input("it must be at least 1").at(option));
+    }
+    let epochs = [
+        ("--finetune-epochs", s.finetune.epochs),
+        ("--qat-epochs", s.qat.epochs),
+    ];
+    if let Some((option, _)) = epochs.iter().find(|(_, e)| !(0.0..=1e6).contains(e)) {
+        return Err(Complaint::input("it must be a number of passes, 0 or more").at(option));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_given_is_the_quick_run() {
+        let settings = Tuning::default().settings().expect("valid");
+        assert_eq!(settings, Settings::quick(0));
+    }
+
+    #[test]
+    fn widths_are_sorted_and_checked() {
+        let tuning = Tuning {
+            w_widths: Some(vec![8, 3, 3]),
+            ..Tuning::default()
+        };
+        assert_eq!(tuning.settings().expect("valid").w_widths, [3, 8]);
+        for (w, a) in [(Some(vec![9]), None), (None, Some(vec![3]))] {
+            let tuning = Tuning {
+                w_widths: w,
+                a_widths: a,
+                ..Tuning::default()
+            };
+            assert!(tuning.settings().is_err());
+        }
+        let none = Tuning {
+            prune_episodes: Some(0),
+            ..Tuning::default()
+        };
+        assert!(none.settings().is_err());
+    }
+}
