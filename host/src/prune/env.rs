@@ -1,6 +1,6 @@
 //! The network as an agent walks it in stage 1: a step a layer, two numbers a step.
 
-use super::policy::{MIN_CHANNELS, MIN_ELEMENTS, PrunePolicy, Rankings, round_channels};
+use super::policy::{MIN_CHANNELS, PrunePolicy, Rankings, element_share, round_channels};
 use crate::agent::MinMax;
 use crate::lower::Bits;
 use crate::reward::{Costs, RewardMode, Targets, clip_action};
@@ -82,7 +82,7 @@ impl<'a, M: MeasureLayer + 'static> PruneEnv<'a, M> {
     /// cycles per MAC: what the budget mode can still reach.
     fn optimistic(&self, applied: &[Vec<f32>]) -> Option<Costs> {
         let mut actions = applied.to_vec();
-        actions.resize(self.layers.len(), vec![MIN_CHANNELS, MIN_ELEMENTS]);
+        actions.resize(self.layers.len(), vec![MIN_CHANNELS, 0.0]);
         let policy = self.policy(&actions);
         let config = narrowed(&self.setup.network.config, &policy.channels);
         let density: Vec<f64> = policy.elements.iter().map(|&e| f64::from(e)).collect();
@@ -118,7 +118,7 @@ impl<'a, M: MeasureLayer + 'static> PruneEnv<'a, M> {
                 ..Targets::default()
             }
         };
-        let lower = [MIN_CHANNELS, MIN_ELEMENTS][number];
+        let lower = [MIN_CHANNELS, 0.0][number];
         clip_action(action[number], lower, |value| {
             let mut next = action;
             next[number] = value;
@@ -171,7 +171,7 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
         let shape = &self.layers[step];
         let mut wanted = [
             action[0].clamp(MIN_CHANNELS, 1.0),
-            action[1].clamp(MIN_ELEMENTS, 1.0),
+            action[1].clamp(0.0, 1.0),
         ];
         if shape.kind == LayerKind::Linear {
             // Logits and hidden features stay.
@@ -190,6 +190,25 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
             1.0
         };
         vec![channels, wanted[1]]
+    }
+
+    /// The first episode is the uniform policy: the same share everywhere, the largest that
+    /// meets the budgets of MACs, SRAM and cycles, no weights cut.
+    fn guide(&self, episode: usize) -> Option<Vec<Vec<f32>>> {
+        if episode > 0 {
+            return None;
+        }
+        let targets = Targets {
+            flash_bytes: None,
+            ..self.setup.targets
+        };
+        let uniform = |share: f32| vec![vec![share, 1.0]; self.layers.len()];
+        let fits = |share: f32| {
+            self.optimistic(&uniform(share))
+                .is_some_and(|c| targets.feasible(&c))
+        };
+        let share = clip_action(1.0, MIN_CHANNELS, fits);
+        Some(uniform(share))
     }
 
     fn evaluate(&mut self, episode: usize, actions: &[Vec<f32>]) -> anyhow::Result<Candidate> {
@@ -269,7 +288,7 @@ fn policy_of(layers: &[LayerShape], step: usize, actions: &[Vec<f32>]) -> PruneP
                 .channels
                 .push(round_channels(action[0], shape.c_out, step));
         }
-        policy.elements.push(action[1]);
+        policy.elements.push(element_share(action[1]));
     }
     policy
 }

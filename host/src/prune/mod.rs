@@ -11,6 +11,8 @@ mod variational;
 
 pub use criteria::{ChannelCriterion, channel_scores, magnitude_scores, top};
 pub use env::{PruneEnv, PruneSetup, STORED, TIMED, dense_price};
-pub use policy::{MIN_CHANNELS, MIN_ELEMENTS, PrunePolicy, Rankings, round_channels};
+pub use policy::{
+    MIN_CHANNELS, MIN_ELEMENTS, PrunePolicy, Rankings, element_share, round_channels,
+};
 pub use rebuild::{element_masks, rebuild, select_scores};
 pub use variational::{Variational, VariationalConfig, rank_correlation};

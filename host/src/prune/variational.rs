@@ -13,6 +13,7 @@ use crate::nn::{
 };
 use crate::vgg::{Item, Model, Progress, TrainConfig, Trainer, Vgg, VggConfig, VggError};
 use candle_core::{Result, Tensor, Var};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 
@@ -221,8 +222,21 @@ fn log_alpha(w: &Tensor, log_sigma2: &Tensor) -> Result<Tensor> {
     (log_sigma2 - log_square(w)?)?.clamp(-8.0, 8.0)
 }
 
+/// Values that one generator stream draws: fixed, so that the noise does not depend on the
+/// number of threads.
+const NOISE_BLOCK: usize = 1 << 15;
+
 fn with_noise(mean: &Tensor, variance: &Tensor, rng: &mut Rng) -> Result<Tensor> {
-    let noise = Tensor::from_vec(rng.normals(mean.elem_count()), mean.shape(), mean.device())?;
+    let seed = rng.below(u32::MAX as usize) as u64;
+    let mut noise = vec![0f32; mean.elem_count()];
+    noise
+        .par_chunks_mut(NOISE_BLOCK)
+        .enumerate()
+        .for_each(|(i, block)| {
+            let mut rng = Rng::stream(seed, i as u64);
+            block.iter_mut().for_each(|v| *v = rng.normal());
+        });
+    let noise = Tensor::from_vec(noise, mean.shape(), mean.device())?;
     mean + ((variance + 1e-8)?.sqrt()? * noise)?
 }
 

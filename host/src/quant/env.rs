@@ -323,6 +323,20 @@ impl<M: MeasureLayer + 'static> Environment for QuantEnv<'_, M> {
         vec![self.action_of(step, self.chosen(step, action[0]))]
     }
 
+    /// The first two episodes are the flat networks: all widths at their widest, then 4-bit
+    /// weights under the widest activations.
+    fn guide(&self, episode: usize) -> Option<Vec<Vec<f32>>> {
+        let w = match episode {
+            0 => self.setup.w_widths.last().copied()?,
+            1 => self.setup.w_widths.iter().copied().find(|&w| w >= 4)?,
+            _ => return None,
+        };
+        let a = self.setup.a_widths.last().copied()?;
+        let flat =
+            (0..self.steps()).map(|s| vec![self.action_of(s, if self.place(s).1 { a } else { w })]);
+        Some(flat.collect())
+    }
+
     fn evaluate(&mut self, episode: usize, actions: &[Vec<f32>]) -> anyhow::Result<Candidate> {
         let bits = self.repair(self.bits(actions))?;
         let expected = self.price(&bits)?;

@@ -36,6 +36,13 @@ pub trait Environment {
     /// What is applied of an action: rounded, and clipped where a budget asks for it.
     fn clip(&self, step: usize, applied: &[Vec<f32>], action: &[f32]) -> Vec<f32>;
 
+    /// Actions that are tried in this episode whatever the agent wants: the cheap policies
+    /// that any search should know. They count as episodes, and every agent learns from them.
+    fn guide(&self, episode: usize) -> Option<Vec<Vec<f32>>> {
+        let _ = episode;
+        None
+    }
+
     /// Builds the candidate, trains it a little, measures it. The result depends on the
     /// actions and the episode's number only, so that a search can be resumed.
     ///
@@ -148,9 +155,12 @@ fn play(
     episode: usize,
 ) -> anyhow::Result<Candidate> {
     agent.begin_episode();
+    let guide = env.guide(episode);
     let mut applied = Vec::with_capacity(env.steps());
     for step in 0..env.steps() {
-        let wanted = agent.act(&env.state(step, &applied));
+        // The agent is asked all the same, so that its generator does not depend on guides.
+        let own = agent.act(&env.state(step, &applied));
+        let wanted = guide.as_ref().map_or(own, |g| g[step].clone());
         applied.push(env.clip(step, &applied, &wanted));
     }
     env.evaluate(episode, &applied)
