@@ -22,10 +22,18 @@ pub(super) struct Tuning {
     /// Largest arena, such as 100KiB [default: what the board has].
     #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
     max_sram: Option<u64>,
-    /// Most multiply-accumulates, such as 20M [default: a quarter of the dense network's,
+    /// Most multiply-accumulates, such as 20M [default: `--cost-share`,
     /// unless a latency is given].
     #[arg(long, value_name = "COUNT", value_parser = units::count)]
     max_macs: Option<u64>,
+    /// Share of the given network's cycles and multiply-accumulates at 8 bits that the result
+    /// may have, where neither a latency nor a count is given [default: 0.4].
+    #[arg(long, value_name = "SHARE")]
+    cost_share: Option<f64>,
+    /// Share of the given network's blob at 8 bits that the result may have, where no flash
+    /// is given [default: 0.25].
+    #[arg(long, value_name = "SHARE")]
+    flash_share: Option<f64>,
     /// Who searches [default: ddpg].
     #[arg(long, value_enum)]
     agent: Option<AgentKind>,
@@ -50,7 +58,7 @@ pub(super) struct Tuning {
     /// How channels are ranked [default: l1].
     #[arg(long, value_enum)]
     criterion: Option<ChannelCriterion>,
-    /// Steps that train the noise which ranks weights; 0 ranks by magnitude [default: 40].
+    /// Steps that train the noise which ranks weights; 0 ranks by magnitude [default: 20].
     #[arg(long, value_name = "N")]
     variational_steps: Option<usize>,
     /// Widths of weights that the search may choose [default: 2,4,8].
@@ -59,10 +67,10 @@ pub(super) struct Tuning {
     /// Widths of activations that the search may choose [default: 4,8].
     #[arg(long, value_name = "BITS", value_delimiter = ',')]
     a_widths: Option<Vec<u8>>,
-    /// Passes over the training pictures after pruning [default: 8].
+    /// Passes over the training pictures after pruning [default: 16].
     #[arg(long, value_name = "EPOCHS")]
     finetune_epochs: Option<f64>,
-    /// Passes over the training pictures after quantization [default: 4].
+    /// Passes over the training pictures after quantization [default: 8].
     #[arg(long, value_name = "EPOCHS")]
     qat_epochs: Option<f64>,
     /// Test pictures that the board runs with the given network [default: 3].
@@ -89,6 +97,8 @@ impl Tuning {
             flash_bytes: self.max_flash,
             sram_bytes: self.max_sram,
             macs: self.max_macs,
+            cost_share: self.cost_share.or(s.budgets.cost_share),
+            flash_share: self.flash_share.or(s.budgets.flash_share),
         };
         set(&mut s.agent, &self.agent);
         set(&mut s.reward, &self.reward);
