@@ -15,6 +15,7 @@ pub mod message;
 pub mod semantics;
 pub mod spec;
 pub mod weights;
+pub mod winograd;
 
 /// CRC-32 (ISO-HDLC, the one of zip and PNG), used by blobs, frames and build ids.
 pub const CRC32: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);

@@ -5,7 +5,7 @@
 
 use crate::act::Act;
 use crate::semantics::WEIGHT_BITS;
-use crate::weights;
+use crate::{weights, winograd};
 use serde::{Deserialize, Serialize};
 
 /// What a layer computes.
@@ -31,6 +31,9 @@ pub enum Kernel {
     /// Activations of a strip of rows and the weights of a pair of output channels are
     /// expanded to 16 bits in scratch; padded taps are skipped. Any shape.
     Direct = 0,
+    /// Tiles of 4x4 outputs by 36 multiplications instead of 144, see [`crate::winograd`]:
+    /// 3x3, stride 1, unsigned input and output, and only where it is proven exact.
+    Winograd4 = 1,
 }
 
 /// How the sequence of weights of a block is stored.
@@ -63,6 +66,7 @@ impl Kernel {
     pub const fn from_code(code: u8) -> Option<Self> {
         match code {
             0 => Some(Self::Direct),
+            1 => Some(Self::Winograd4),
             _ => None,
         }
     }
@@ -71,7 +75,7 @@ impl Kernel {
     #[must_use]
     pub const fn block_channels(self) -> u16 {
         match self {
-            Self::Direct => 2,
+            Self::Direct | Self::Winograd4 => 2,
         }
     }
 
@@ -80,6 +84,7 @@ impl Kernel {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
+            Self::Winograd4 => "winograd4",
         }
     }
 }
@@ -169,6 +174,8 @@ pub enum SpecError {
     PoolSumRange,
     /// A size in bytes exceeds 32 bits.
     TooLarge,
+    /// The kernel does not compute such a layer.
+    Kernel,
 }
 
 impl LayerSpec {
@@ -334,6 +341,9 @@ impl LayerSpec {
                 accumulators: 0,
             };
         }
+        if matches!(self.kernel, Kernel::Winograd4) {
+            return self.winograd_scratch();
+        }
         let out_w = self.conv_out().1 as u32;
         let row = (self.in_w as u32)
             .saturating_mul(self.c_in4())
@@ -342,6 +352,21 @@ impl LayerSpec {
             activations: (self.strip_input_rows() as u32).saturating_mul(row),
             weights: self.sequence_len().saturating_mul(4),
             accumulators: (self.pool as u32).saturating_mul(out_w).saturating_mul(8),
+        }
+    }
+
+    const fn winograd_scratch(&self) -> ScratchPlan {
+        let pair = winograd::POSITIONS.saturating_mul(self.c_in4() / 2 * 4);
+        let quads = winograd::quads(self, self.strip_rows);
+        let weights = self.sequence_len().saturating_mul(4);
+        ScratchPlan {
+            activations: pair.saturating_mul(4).saturating_mul(quads),
+            weights: pair.saturating_mul(2),
+            accumulators: if weights > winograd::SUM_BYTES {
+                weights
+            } else {
+                winograd::SUM_BYTES
+            },
         }
     }
 
@@ -380,7 +405,26 @@ impl LayerSpec {
         if let Err(e) = self.check_geometry() {
             return Err(e);
         }
-        self.check_sizes()
+        if let Err(e) = self.check_sizes() {
+            return Err(e);
+        }
+        self.check_kernel()
+    }
+
+    const fn check_kernel(&self) -> Result<(), SpecError> {
+        if matches!(self.kernel, Kernel::Direct) {
+            return Ok(());
+        }
+        let shape = matches!(self.kind, Kind::Conv) && self.k_h == 3 && self.k_w == 3;
+        let formats = self.input.is_unsigned() && self.output.is_unsigned();
+        if !shape || self.stride != 1 || !formats {
+            return Err(SpecError::Kernel);
+        }
+        let whole = self.strip_rows == self.conv_out().0;
+        if !whole && !(self.strip_rows as u32).is_multiple_of(winograd::TILE) {
+            return Err(SpecError::Strip);
+        }
+        Ok(())
     }
 
     const fn check_geometry(&self) -> Result<(), SpecError> {
@@ -431,7 +475,16 @@ impl LayerSpec {
         let output = self.output.tensor_bytes(h, w, self.c_out);
         let sequence = self.k_h as u64 * self.k_w as u64 * self.c_in4() as u64;
         let strip = self.strip_input_rows() as u64 * self.in_w as u64 * self.c_in4() as u64 * 2;
-        let scratch = strip + sequence * 4 + self.pool as u64 * self.conv_out().1 as u64 * 8;
+        let scratch = match self.kernel {
+            Kernel::Direct => {
+                strip + sequence * 4 + self.pool as u64 * self.conv_out().1 as u64 * 8
+            }
+            Kernel::Winograd4 => {
+                let quads = winograd::quads(self, self.strip_rows) as u64;
+                let pair = winograd::POSITIONS as u64 * self.c_in4() as u64 * 2;
+                pair * (4 * quads + 2) + sequence * 4 + winograd::SUM_BYTES as u64
+            }
+        };
         // Twice the sequence at 8 bits is an upper bound of any encoding of a channel.
         let stored = sequence * 2 * self.c_out as u64;
         if input.is_none()
@@ -446,6 +499,10 @@ impl LayerSpec {
 }
 
 /// How a kernel divides its scratch, in bytes, in this order.
+///
+/// [`Kernel::Winograd4`] holds transformed values as `i16`: groups of four input tiles,
+/// `[quad][36][c_in4][4]`, then weights, `[36][c_in4][2]`, then in one place first the weights
+/// as they are and afterwards the sums, `[2][4][36]` as `i32`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScratchPlan {
     /// Input rows of a strip as `i16`, `[rows, in_w, c_in4]`.

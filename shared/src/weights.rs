@@ -314,7 +314,7 @@ mod tests {
                 bytes.len(),
                 sparse::channel_bytes(72, nonzero, w_bits) as usize
             );
-            let mut back = vec![0i16; 72];
+            let mut back = [0i16; 72];
             sparse::decode(&bytes, 1, 72, w_bits, |_, e, w| back[e] = w).unwrap();
             assert!(
                 back.iter().zip(&s).all(|(&a, &b)| a == i16::from(b)),

@@ -1,0 +1,68 @@
+//! Exact integer Winograd F(4x4,3x3): its sizes, and when it is exact.
+//!
+//! A tile of 4x4 outputs of a 3x3 convolution of stride 1 takes 36 multiplications a
+//! channel instead of 144: the 6x6 inputs `d` and the 3x3 weights `g` are transformed to
+//! `V = Bᵀ d B` and `U = G g Gᵀ`, multiplied element by element and summed over the input
+//! channels to `M`, and `y = Aᵀ M A`. The interpolation points are 0, ±1, ±2 and ∞.
+//!
+//! In integers, `G`'s fractions are left out, so that `U` stays small (|U| ≤ 49·127 = 6,223
+//! and |V| ≤ 17,340 fit 16 bits): its rows are (1,0,0), (1,1,1), (1,−1,1), (1,2,4), (1,−2,4),
+//! (0,0,1). `A` makes up for them and yields `f_i·f_j·y` with f = (24, 12, 6, 6) per axis.
+//! That is `9 · 2^k · y` with k from 2 to 6. All of it is computed modulo 2^32, where 9 has
+//! an inverse; what is left is shifted down by k. So the result is exact if and only if
+//! `64 · y` fits 32 bits, whatever the intermediate sums do.
+
+use crate::spec::LayerSpec;
+
+/// Output rows and columns of a tile.
+pub const TILE: u32 = 4;
+
+/// Elements of a transformed tile, 6 x 6.
+pub const POSITIONS: u32 = 36;
+
+/// The inverse of 9 modulo 2^32.
+pub const INVERSE_OF_9: u32 = 0x38e3_8e39;
+
+/// Bytes of the sums of two output channels and four tiles.
+pub const SUM_BYTES: u32 = 2 * 4 * POSITIONS * 4;
+
+/// Whether F(4x4,3x3) is exact for an output channel.
+///
+/// `positive` is the sum of its positive weights, `negative` that of the magnitudes of its
+/// negative ones, `a_max` the largest input; inputs are not negative. The bias comes later
+/// and does not matter.
+#[must_use]
+pub const fn is_exact(positive: u64, negative: u64, a_max: u32) -> bool {
+    let larger = if positive > negative {
+        positive
+    } else {
+        negative
+    };
+    larger.saturating_mul(a_max as u64) < 1 << 25
+}
+
+/// Groups of four tiles in a strip of `rows` output rows.
+#[must_use]
+pub const fn quads(spec: &LayerSpec, rows: u16) -> u32 {
+    let columns = (spec.conv_out().1 as u32).div_ceil(TILE);
+    (rows as u32)
+        .div_ceil(TILE)
+        .saturating_mul(columns)
+        .div_ceil(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nine_is_inverted() {
+        assert_eq!(9u32.wrapping_mul(INVERSE_OF_9), 1);
+    }
+
+    #[test]
+    fn the_bound_is_the_one_of_64_sums() {
+        assert!(is_exact(131_586, 0, 255) && !is_exact(131_587, 0, 255));
+        assert!(is_exact(0, (1 << 25) / 15, 15) && !is_exact(0, u64::MAX, 1));
+    }
+}
