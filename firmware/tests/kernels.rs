@@ -23,6 +23,15 @@ fn six_hundred_generated_layers_equal_the_reference() {
 }
 
 #[test]
+fn three_hundred_winograd_layers_equal_the_reference() {
+    let mut rng = Rng::new(7);
+    for i in 0..300 {
+        let spec = common::generate_winograd(&mut rng);
+        Case::new(spec, &mut rng).check(&format!("winograd case {i}"));
+    }
+}
+
+#[test]
 fn every_vgg_shape_equals_the_reference_at_every_width() {
     let mut rng = Rng::new(2);
     for w_bits in 2..=8 {

@@ -91,7 +91,7 @@ impl<B: Board> Device<'_, B> {
         Ok(Reply::Bench(Bench {
             cycles,
             output_crc32,
-            fast: kernels::FAST,
+            fast: kernels::is_fast(&request.spec),
         }))
     }
 

@@ -31,6 +31,24 @@ pub fn rows(
     }
 }
 
+/// Group `group` of four channels of one stored pixel, for the unsigned formats; channels
+/// that are not there are zero.
+#[must_use]
+pub fn group(act: Act, pixel: &[u8], group: usize) -> [u32; 2] {
+    let bytes = match act {
+        Act::U2 => 1,
+        Act::U4 => 2,
+        _ => 4,
+    };
+    let from = pixel.get(group * bytes..).unwrap_or(&[]);
+    let stored = word(from.get(..bytes).unwrap_or(from));
+    match act {
+        Act::U2 => two(stored),
+        Act::U4 => four(stored),
+        _ => eight(stored),
+    }
+}
+
 /// Two words of lanes from the stored bits of four channels.
 #[inline(always)]
 fn eight(x: u32) -> [u32; 2] {

@@ -19,9 +19,10 @@ pub mod output;
 pub mod unpack;
 #[cfg(all(feature = "dsp", target_arch = "arm"))]
 mod unpack_m4;
+pub mod winograd;
 
 use shared::blob::Layer;
-use shared::spec::Kind;
+use shared::spec::{Kernel, Kind, LayerSpec};
 
 /// The memory that one layer works on.
 #[derive(Debug)]
@@ -77,8 +78,17 @@ impl Blocks {
     }
 }
 
-/// Whether the kernels of this build are the fast ones.
+/// Whether the kernels of this build are the fast ones, as far as features go.
 pub const FAST: bool = dot::FAST;
+
+/// Whether this build runs `spec` by a fast kernel and not by the portable one.
+#[must_use]
+pub const fn is_fast(spec: &LayerSpec) -> bool {
+    match spec.kernel {
+        Kernel::Direct => dot::FAST,
+        Kernel::Winograd4 => winograd::FAST,
+    }
+}
 
 /// Runs a layer, or the first blocks of its output channels.
 ///
@@ -118,7 +128,10 @@ pub fn run_layer(
                 .get_mut(..spec.scratch_bytes() as usize)
                 .and_then(as_words)
                 .ok_or(LayerError::Buffers)?;
-            conv::run(layer, r_c, blocks, input, output, scratch)
+            match spec.kernel {
+                Kernel::Direct => conv::run(layer, r_c, blocks, input, output, scratch),
+                Kernel::Winograd4 => winograd::run(layer, blocks, input, output, scratch),
+            }
         }
     }
 }

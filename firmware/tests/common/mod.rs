@@ -9,7 +9,7 @@ use shared::act::Act;
 use shared::bench::{Rng, fill_input};
 use shared::blob::{Layer, LayerRecord};
 use shared::semantics::{REQUANT_BYTES, Requant, weight_max};
-use shared::spec::{Encoding, Kind, LayerSpec};
+use shared::spec::{Encoding, Kernel, Kind, LayerSpec};
 use shared::weights::{pack_dense, sparse};
 
 /// What output buffers hold before a run.
@@ -199,6 +199,34 @@ fn pick<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
 pub fn generate(rng: &mut Rng) -> LayerSpec {
     loop {
         let spec = candidate(rng);
+        if spec.check().is_ok() {
+            return spec;
+        }
+    }
+}
+
+/// A random layer that F(4x4,3x3) computes.
+pub fn generate_winograd(rng: &mut Rng) -> LayerSpec {
+    loop {
+        let base = candidate(rng);
+        let spec = LayerSpec {
+            kind: Kind::Conv,
+            kernel: Kernel::Winograd4,
+            k_h: 3,
+            k_w: 3,
+            stride: 1,
+            pad: pick(rng, &[1, 1, 1, 0, 2]),
+            in_h: 1 + rng.below(18) as u16,
+            in_w: 1 + rng.below(18) as u16,
+            c_in: pick(rng, &[base.c_in, 4, 8, 32, 40]),
+            ..base
+        };
+        let rows = spec.conv_out().0;
+        let strip = 4 * (1 + rng.below(4) as u16);
+        let spec = LayerSpec {
+            strip_rows: if rng.below(2) == 0 { rows } else { strip },
+            ..spec
+        };
         if spec.check().is_ok() {
             return spec;
         }

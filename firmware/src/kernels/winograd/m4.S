@@ -1,0 +1,597 @@
+@ Exact integer Winograd F(4x4,3x3) for ARMv7E-M with an FPU, whose registers hold counters
+@ and intermediate values. Layouts are in mod.rs, the algebra in shared/src/winograd.rs.
+    .syntax unified
+    .fpu fpv4-sp-d16
+
+    .macro wg_function name
+    .section .text.\name,"ax",%progbits
+    .balign 16
+    .global \name
+    .type \name,%function
+    .thumb_func
+\name:
+    .endm
+
+@ ---- Products: 2 channels x 4 tiles at 36 positions -----------------------------------
+@ r0-r3 sums of channel 0, r4-r7 of channel 1; r12 weights, lr tiles. A pair of lanes takes
+@ 6 loads (4 and 2 in a row) and 8 SMLAD: 16 cycles for 16 multiplications. The unrolled
+@ loop is entered so that the groups need not be a multiple of 8.
+@ s0 sum, s1 their end, s2 end of the position's tiles, s3 bytes of a position's tiles,
+@ s4 weights of the position, s5 entry.
+    .macro wg_pair offset
+    ldr r8, [r12, #\offset]
+    ldr r9, [r12, #\offset+4]
+    ldr r11, [lr, #4]
+    ldr r10, [lr], #16
+    smlad r1, r8, r11, r1
+    smlad r5, r9, r11, r5
+    smlad r0, r8, r10, r0
+    smlad r4, r9, r10, r4
+    ldr r10, [lr, #-8]
+    ldr r11, [lr, #-4]
+    smlad r2, r8, r10, r2
+    smlad r6, r9, r10, r6
+    smlad r3, r8, r11, r3
+    smlad r7, r9, r11, r7
+    .endm
+
+    wg_function pressboard_winograd_multiply
+    push {r4-r11, lr}
+    ldm r0, {r1-r4}             @ weights, tiles, sums, groups
+    mov lr, r2
+    vmov s0, r3
+    add r3, r3, #144
+    vmov s1, r3
+    lsl r5, r4, #5
+    vmov s3, r5
+    ands r6, r4, #7
+    it eq
+    moveq r6, #8
+    movw r7, #:lower16:.Lwg_products
+    movt r7, #:upper16:.Lwg_products
+    mov r8, #112
+    mls r7, r6, r8, r7
+    orr r7, r7, #1
+    vmov s5, r7
+    rsb r6, r6, #8              @ groups that the first turn leaves out
+    mov r8, #576
+    mls r1, r6, r8, r1
+    vmov s4, r1
+1:
+    vmov r12, s4
+    vmov r8, s3
+    vmov r9, s5
+    movs r0, #0
+    movs r1, #0
+    movs r2, #0
+    movs r3, #0
+    add r8, r8, lr
+    vmov s2, r8
+    movs r4, #0
+    movs r5, #0
+    movs r6, #0
+    movs r7, #0
+    bx r9
+    .balign 4
+2:
+    .set at, 0
+    .rept 8
+    wg_pair at
+    wg_pair at+8
+    .set at, at+576
+    .endr
+.Lwg_products:
+    vmov r8, s2
+    add r12, r12, #4608
+    cmp lr, r8
+    bne 2b
+    vmov r8, s0
+    vmov r9, s1
+    vmov r10, s4
+    str r0, [r8]
+    str r1, [r8, #144]
+    str r2, [r8, #288]
+    str r3, [r8, #432]
+    str r4, [r8, #576]
+    str r5, [r8, #720]
+    str r6, [r8, #864]
+    str r7, [r8, #1008]
+    add r8, r8, #4
+    add r10, r10, #16
+    vmov s0, r8
+    vmov s4, r10
+    cmp r8, r9
+    bne 1b
+    pop {r4-r11, pc}
+
+@ ---- Weights: one channel ---------------------------------------------------------------
+@ Columns of the taps first, then rows. Unscaled rows (1,0,0), (1,1,1), (1,-1,1), (1,2,4),
+@ (1,-2,4), (0,0,1). r2-r10 the taps of a pair, r1 where it goes.
+    .macro wg_put r, row, column
+    str \r, [r1, #16*(6*\column+\row)]
+    .endm
+
+@ A row whose taps are kept; temporaries r0, r11, r12.
+    .macro wg_kept a, b, c, row
+    wg_put \a, \row, 0
+    wg_put \c, \row, 5
+    sadd16 r0, \a, \c
+    sadd16 r11, r0, \b
+    ssub16 r0, r0, \b
+    sadd16 r12, \c, \c
+    wg_put r11, \row, 1
+    wg_put r0, \row, 2
+    sadd16 r12, r12, r12
+    sadd16 r12, r12, \a
+    sadd16 r11, \b, \b
+    sadd16 r0, r12, r11
+    ssub16 r12, r12, r11
+    wg_put r0, \row, 3
+    wg_put r12, \row, 4
+    .endm
+
+@ A row in r11, r12, lr, which are used up; temporary r0.
+    .macro wg_row row
+    wg_put r11, \row, 0
+    wg_put lr, \row, 5
+    sadd16 r0, r11, lr
+    sadd16 lr, lr, lr
+    sadd16 lr, lr, lr
+    sadd16 lr, lr, r11
+    sadd16 r11, r0, r12
+    ssub16 r0, r0, r12
+    wg_put r11, \row, 1
+    wg_put r0, \row, 2
+    sadd16 r12, r12, r12
+    sadd16 r11, lr, r12
+    ssub16 lr, lr, r12
+    wg_put r11, \row, 3
+    wg_put lr, \row, 4
+    .endm
+
+@ (a, b, c) becomes (a + c, b, a + 4c).
+    .macro wg_column a, b, c
+    sadd16 r0, \a, \c
+    sadd16 \c, \c, \c
+    sadd16 \c, \c, \c
+    sadd16 \c, \c, \a
+    mov \a, r0
+    .endm
+
+@ s0 taps, s1 pairs left, s2 bytes of a tap, s3 step to the next pair, 8 and 568 in turn.
+    wg_function pressboard_winograd_weights
+    push {r4-r11, lr}
+    vmov s0, r0
+    vmov s1, r2
+    lsl r3, r2, #3
+    vmov s2, r3
+    mov r3, #8
+    vmov s3, r3
+1:
+    vmov r0, s0
+    vmov r11, s2
+    add r12, r0, #8
+    vmov s0, r12
+    add r12, r11, r11, lsl #1
+    ldr r2, [r0]
+    ldr r3, [r0, r11]
+    ldr r4, [r0, r11, lsl #1]
+    add r0, r0, r12
+    add lr, r0, r12
+    ldr r5, [r0]
+    ldr r6, [r0, r11]
+    ldr r7, [r0, r11, lsl #1]
+    ldr r8, [lr]
+    ldr r9, [lr, r11]
+    ldr r10, [lr, r11, lsl #1]
+    wg_kept r2, r3, r4, 0
+    wg_kept r8, r9, r10, 5
+    wg_column r2, r5, r8
+    wg_column r3, r6, r9
+    wg_column r4, r7, r10
+    sadd16 r11, r2, r5
+    sadd16 r12, r3, r6
+    sadd16 lr, r4, r7
+    wg_row 1
+    ssub16 r11, r2, r5
+    ssub16 r12, r3, r6
+    ssub16 lr, r4, r7
+    wg_row 2
+    sadd16 r5, r5, r5
+    sadd16 r6, r6, r6
+    sadd16 r7, r7, r7
+    sadd16 r11, r8, r5
+    sadd16 r12, r9, r6
+    sadd16 lr, r10, r7
+    wg_row 3
+    ssub16 r11, r8, r5
+    ssub16 r12, r9, r6
+    ssub16 lr, r10, r7
+    wg_row 4
+    vmov r2, s3
+    vmov r3, s1
+    add r1, r1, r2
+    eor r2, r2, #0x230
+    vmov s3, r2
+    subs r3, r3, #1
+    vmov s1, r3
+    bne 1b
+    pop {r4-r11, pc}
+
+@ ---- Input: one tile --------------------------------------------------------------------
+@ Two lanes are added as one integer; a carry from the low lane is kept off by adding 0x8000
+@ to it in rows 4, 5 and columns 4, 5, which reaches every result once.
+@ x0 to x5 become results 0, 1, r7 = 2, x2 = 3, x4 = 4, x5 = 5.
+    .macro wg_axis x0, x1, x2, x3, x4, x5
+    sub r7, \x4, \x2, lsl #2
+    sub \x0, \x0, \x2
+    sub \x5, \x5, \x3
+    sub \x4, \x4, \x2
+    sub \x2, \x3, \x1, lsl #2
+    sub \x3, \x3, \x1
+    add \x1, r7, \x2
+    sub r7, r7, \x2
+    add \x0, \x4, \x0, lsl #2
+    sub \x5, \x5, \x3, lsl #2
+    add \x2, \x4, \x3, lsl #1
+    sub \x4, \x4, \x3, lsl #1
+    .endm
+
+    .macro wg_spill offset, x0, x1, x2, x4, x5
+    str \x0, [sp, #\offset]
+    str \x1, [sp, #\offset+4]
+    str r7, [sp, #\offset+8]
+    str \x2, [sp, #\offset+12]
+    str \x4, [sp, #\offset+16]
+    str \x5, [sp, #\offset+20]
+    .endm
+
+@ A group of four channels of one pixel, or zero where bit `i` of the mask r10 is not set.
+    .macro wg_load to, i, edge, bytes, address:vararg
+    .if \edge
+    tst r10, #1<<\i
+    ite ne
+    .if \bytes == 4
+    ldrne \to, \address
+    .else
+    ldrhne \to, \address
+    .endif
+    moveq \to, #0
+    .else
+    ldr \to, \address
+    .endif
+    .endm
+
+@ Channels 0 and 2 of a loaded group.
+    .macro wg_even to, from, bytes
+    .if \bytes == 4
+    uxtb16 \to, \from
+    .else
+    orr \from, \from, \from, lsl #8
+    and \to, \from, #0x000f000f
+    .endif
+    .endm
+
+@ Channels 1 and 3 of what wg_even left.
+    .macro wg_odd x, bytes
+    .if \bytes == 4
+    uxtb16 \x, \x, ror #8
+    .else
+    lsr \x, \x, #4
+    and \x, \x, #0x000f000f
+    .endif
+    .endm
+
+@ s0-s5 rows, s6-s11 masks, s12 pixel, s13 three pixels, s14 position, s15 groups left.
+    .macro wg_input_row row, mask, edge, bytes
+    vmov r7, s\row
+    vmov r8, s12
+    vmov r9, s13
+    .if \edge
+    vmov r10, s\mask
+    .endif
+    add r9, r9, r7
+    wg_load r1, 0, \edge, \bytes, [r7]
+    wg_load r2, 1, \edge, \bytes, [r7, r8]
+    wg_load r3, 2, \edge, \bytes, [r7, r8, lsl #1]
+    wg_load r4, 3, \edge, \bytes, [r9]
+    wg_load r5, 4, \edge, \bytes, [r9, r8]
+    wg_load r6, 5, \edge, \bytes, [r9, r8, lsl #1]
+    add r7, r7, #\bytes
+    vmov s\row, r7
+    wg_even r8, r1, \bytes
+    wg_even r9, r2, \bytes
+    wg_even r10, r3, \bytes
+    wg_even r11, r4, \bytes
+    wg_even r12, r5, \bytes
+    wg_even lr, r6, \bytes
+    .if \row > 3
+    add r12, r12, #0x8000
+    add lr, lr, #0x8000
+    .endif
+    wg_axis r8, r9, r10, r11, r12, lr
+    wg_spill 24*\row, r8, r9, r10, r12, lr
+    .irp x, r1, r2, r3, r4, r5, r6
+    wg_odd \x, \bytes
+    .endr
+    .if \row > 3
+    add r5, r5, #0x8000
+    add r6, r6, #0x8000
+    .endif
+    wg_axis r1, r2, r3, r4, r5, r6
+    wg_spill 144+24*\row, r1, r2, r3, r5, r6
+    .endm
+
+@ r8 bytes of a position, r10 three times, r11 six times.
+    .macro wg_input_column half, column
+    ldr r1, [sp, #144*\half+4*\column]
+    ldr r2, [sp, #144*\half+4*\column+24]
+    ldr r3, [sp, #144*\half+4*\column+48]
+    ldr r4, [sp, #144*\half+4*\column+72]
+    ldr r5, [sp, #144*\half+4*\column+96]
+    ldr r6, [sp, #144*\half+4*\column+120]
+    add r9, r0, r10
+    wg_axis r1, r2, r3, r4, r5, r6
+    .irp x, r1, r2, r7, r3, r5, r6
+    eor \x, \x, #0x8000
+    .endr
+    str r1, [r0]
+    str r2, [r0, r8]
+    str r7, [r0, r8, lsl #1]
+    str r3, [r9]
+    str r5, [r9, r8]
+    str r6, [r9, r8, lsl #1]
+    add r0, r0, r11
+    .endm
+
+    .macro wg_input name, edge, bytes
+    wg_function \name
+    push {r4-r11, lr}
+    vldm r0, {s0-s15}
+    ldr r0, [r0, #64]
+    sub sp, sp, #292
+1:
+    wg_input_row 0, 6, \edge, \bytes
+    wg_input_row 1, 7, \edge, \bytes
+    wg_input_row 2, 8, \edge, \bytes
+    wg_input_row 3, 9, \edge, \bytes
+    wg_input_row 4, 10, \edge, \bytes
+    wg_input_row 5, 11, \edge, \bytes
+    vmov r8, s14
+    add r10, r8, r8, lsl #1
+    lsl r11, r10, #1
+    .irp half, 0, 1
+    .irp column, 0, 1, 2, 3, 4, 5
+    wg_input_column \half, \column
+    .endr
+    sub r0, r0, r11, lsl #2
+    sub r0, r0, r11, lsl #1
+    add r0, r0, #16
+    .endr
+    vmov r1, s15
+    subs r1, r1, #1
+    vmov s15, r1
+    bne 1b
+    add sp, sp, #292
+    pop {r4-r11, pc}
+    .endm
+
+    wg_input pressboard_winograd_input, 0, 4
+    wg_input pressboard_winograd_edge, 1, 4
+    wg_input pressboard_winograd_edge4, 1, 2
+
+@ ---- Output: back to 4x4 sums, pool, requantize, store -----------------------------------
+@ r1 to r6 become y0 = r1, y1 = r5, y2 = r3, y3 = r2, times 24, 12, 6, 6; temporary r7.
+    .macro wg_back
+    add r7, r2, r3
+    sub r2, r2, r3
+    add r3, r4, r5
+    sub r4, r4, r5
+    add r1, r1, r1, lsl #1
+    sub r5, r3, r7, lsl #2
+    add r6, r6, r6, lsl #1
+    add r1, r5, r1, lsl #1
+    sub r5, r4, r2, lsl #1
+    sub r3, r3, r7
+    rsb r2, r2, r4, lsl #1
+    add r2, r2, r6, lsl #1
+    .endm
+
+    .macro wg_from_sums j, a, b, c, d
+    ldm r0!, {r1-r6}
+    wg_back
+    vmov s\a, r1
+    vmov s\b, r5
+    vmov s\c, r3
+    vmov s\d, r2
+    .endm
+
+    .macro wg_from_columns a, b, c, d, e, f
+    vmov r1, s\a
+    vmov r2, s\b
+    vmov r3, s\c
+    vmov r4, s\d
+    vmov r5, s\e
+    vmov r6, s\f
+    wg_back
+    .endm
+
+    .macro wg_requantize x, y
+    lsl \x, \x, r10
+    lsl \y, \y, r10
+    smmulr \x, \x, r9
+    smmulr \y, \y, r9
+    usat \x, #8, \x
+    usat \y, #8, \y
+    .endm
+
+    .macro wg_store_row k0, k1, k2, k3
+    mul r1, r1, r11
+    mul r5, r5, r11
+    mul r3, r3, r11
+    mul r2, r2, r11
+    add r1, r8, r1, asr #\k0
+    add r5, r8, r5, asr #\k1
+    add r3, r8, r3, asr #\k2
+    add r2, r8, r2, asr #\k3
+    wg_requantize r1, r5
+    strb r1, [r12]
+    add r4, r12, lr
+    lsl r3, r3, r10
+    lsl r2, r2, r10
+    strb r5, [r4]
+    add r4, r4, lr
+    smmulr r3, r3, r9
+    smmulr r2, r2, r9
+    usat r3, #8, r3
+    strb r3, [r4]
+    add r4, r4, lr
+    usat r2, #8, r2
+    strb r2, [r4]
+    add r12, r12, r0
+    .endm
+
+    .macro wg_max a, b
+    cmp \a, \b
+    it lt
+    movlt \a, \b
+    .endm
+
+    .macro wg_pool_row k0, k1, k2, k3
+    mul r1, r1, r11
+    mul r5, r5, r11
+    mul r3, r3, r11
+    mul r2, r2, r11
+    asr r1, r1, #\k0
+    asr r5, r5, #\k1
+    asr r3, r3, #\k2
+    asr r2, r2, #\k3
+    wg_max r1, r5
+    wg_max r3, r2
+    .endm
+
+    .macro wg_store_pooled a, b, last
+    vmov r5, s\a
+    vmov r2, s\b
+    wg_max r1, r5
+    wg_max r3, r2
+    add r1, r1, r8
+    add r3, r3, r8
+    wg_requantize r1, r3
+    strb r1, [r12]
+    add r12, r12, lr
+    .if \last==0
+    sub r5, r0, lr
+    .endif
+    strb r3, [r12]
+    .if \last==0
+    add r12, r12, r5
+    .endif
+    .endm
+
+@ s0-s23 columns, s24 place of the tile's output, s25 the places' end, s26 bias, s27
+@ multiplier, s28 the inverse of 9, s29 step to the next column, s30 to the next row, s31
+@ channel; on the stack the shift, the next channel's parameters, the first place, the sums.
+    .macro wg_output name, pool
+    wg_function \name
+    push {r4-r11, lr}
+    ldr r4, [sp, #36]
+    ldr r5, [sp, #40]
+    vpush {s16-s31}
+    vmov s24, r1    @ out table
+    add r5, r1, r5, lsl #2
+    vmov s25, r5    @ its end
+    movw r6, #0x8E39
+    movt r6, #0x38E3    @ 9^-1 mod 2^32
+    vmov s28, r6
+    vmov s29, r3
+    vmov s30, r4
+    mov r7, #0
+    vmov s31, r7    @ channel 0 or 1
+    vldm r2, {s26, s27}    @ bias, mult
+    ldr r8, [r2, #8]
+    add r2, r2, #12
+    sub sp, sp, #16
+    str r8, [sp]    @ l
+    str r2, [sp, #4]    @ par of channel 1
+    str r1, [sp, #8]
+1:
+    wg_from_sums 0, 0, 6, 12, 18
+    wg_from_sums 1, 1, 7, 13, 19
+    wg_from_sums 2, 2, 8, 14, 20
+    wg_from_sums 3, 3, 9, 15, 21
+    wg_from_sums 4, 4, 10, 16, 22
+    wg_from_sums 5, 5, 11, 17, 23
+    str r0, [sp, #12]
+    vmov r1, s24
+    vmov r2, s31
+    ldr r12, [r1], #4
+    ldr r10, [sp]
+    vmov s24, r1
+    add r12, r12, r2
+    vmov r8, s26
+    vmov r9, s27
+    vmov r11, s28
+    vmov lr, s29
+    vmov r0, s30
+    wg_from_columns 0, 1, 2, 3, 4, 5
+    .if \pool
+    wg_pool_row 6, 5, 4, 4
+    vmov s0, r1
+    vmov s1, r3
+    .else
+    wg_store_row 6, 5, 4, 4
+    .endif
+    wg_from_columns 6, 7, 8, 9, 10, 11
+    .if \pool
+    wg_pool_row 5, 4, 3, 3
+    wg_store_pooled 0, 1, 0
+    .else
+    wg_store_row 5, 4, 3, 3
+    .endif
+    wg_from_columns 12, 13, 14, 15, 16, 17
+    .if \pool
+    wg_pool_row 4, 3, 2, 2
+    vmov s0, r1
+    vmov s1, r3
+    .else
+    wg_store_row 4, 3, 2, 2
+    .endif
+    wg_from_columns 18, 19, 20, 21, 22, 23
+    .if \pool
+    wg_pool_row 4, 3, 2, 2
+    wg_store_pooled 0, 1, 1
+    .else
+    wg_store_row 4, 3, 2, 2
+    .endif
+    vmov r1, s24
+    vmov r2, s25
+    ldr r0, [sp, #12]
+    cmp r1, r2
+    bne 1b
+    vmov r3, s31
+    ldr r2, [sp, #4]
+    ldr r1, [sp, #8]
+    ldr r7, [sp, #124]    @ channels: 16 locals + 64 VFP + 36 core + 8
+    add r3, r3, #1
+    cmp r3, r7
+    beq 2f
+    vmov s31, r3
+    ldr r4, [r2]
+    ldr r5, [r2, #4]
+    ldr r6, [r2, #8]
+    add r2, r2, #12
+    str r2, [sp, #4]
+    vmov s24, r1
+    vmov s26, r4
+    vmov s27, r5
+    str r6, [sp]
+    b 1b
+2:
+    add sp, sp, #16
+    vpop {s16-s31}
+    pop {r4-r11, pc}
+    .endm
+
+    wg_output pressboard_winograd_output, 0
+    wg_output pressboard_winograd_output_pooled, 1

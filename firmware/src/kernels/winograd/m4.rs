@@ -1,0 +1,160 @@
+//! The stages on Cortex-M4: which of them the assembly does, and what stays portable.
+
+use super::m4_asm::{self as asm, Input, Multiply, Output};
+use super::portable;
+use super::{Block, Geometry, SIDE, Tile};
+use shared::act::Act;
+
+/// See [`portable::input`]. Assembly for 8 and 4 bits and whole groups of channels.
+pub fn input(g: &Geometry, tile: Tile, input: &[u8], quad: &mut [u32], slot: usize) {
+    let bytes = match g.spec.input {
+        Act::U8 => 4,
+        Act::U4 => 2,
+        _ => 0,
+    };
+    let groups = g.pairs / 2;
+    let fits = input.len() >= usize::from(g.spec.in_h) * g.in_row && quad.len() >= g.quad();
+    if bytes == 0 || g.in_pixel != bytes * groups || groups == 0 || !fits || slot > 3 {
+        portable::input(g, tile, input, quad, slot);
+        return;
+    }
+    let pad = usize::from(g.spec.pad);
+    let on = |at: usize, len: u16| at >= pad && at - pad < usize::from(len);
+    let columns = (0..6).fold(0, |mask, i| {
+        mask | u32::from(on(tile.x + i, g.spec.in_w)) << i
+    });
+    let rows: [bool; 6] = core::array::from_fn(|i| on(tile.y + i, g.spec.in_h));
+    let first = tile.x.wrapping_sub(pad).wrapping_mul(g.in_pixel);
+    let arguments = Input {
+        rows: core::array::from_fn(|i| {
+            let row = (tile.y + i).wrapping_sub(pad).wrapping_mul(g.in_row);
+            input.as_ptr().wrapping_add(row.wrapping_add(first))
+        }),
+        masks: rows.map(|on| if on { columns } else { 0 }),
+        pixel: g.in_pixel,
+        three_pixels: 3 * g.in_pixel,
+        position: 16 * g.pairs,
+        groups,
+        out: quad.as_mut_ptr().wrapping_add(slot),
+    };
+    let interior = columns == 0x3f && rows == [true; 6];
+    // SAFETY: every pixel that a mask admits lies in `input`, `groups` whole groups of it are
+    // read; 36 positions of `groups` pairs of words are written to the quad, which has them.
+    unsafe {
+        match (bytes, interior) {
+            (4, true) => asm::pressboard_winograd_input(&raw const arguments),
+            (4, false) => asm::pressboard_winograd_edge(&raw const arguments),
+            _ => asm::pressboard_winograd_edge4(&raw const arguments),
+        }
+    }
+}
+
+/// See [`portable::weights`].
+pub fn weights(g: &Geometry, plain: &[u32], out: &mut [u32]) {
+    if plain.len() < 18 * g.pairs || out.len() < 72 * g.pairs || g.pairs < 2 {
+        return;
+    }
+    for channel in 0..2 {
+        let (from, to) = (
+            plain.as_ptr().wrapping_add(channel),
+            out.as_mut_ptr().wrapping_add(channel),
+        );
+        // SAFETY: nine taps of `pairs` pairs of two words are read, 36 positions of as many
+        // are written; both lengths were checked.
+        unsafe { asm::pressboard_winograd_weights(from, to, g.pairs) };
+    }
+}
+
+/// See [`portable::multiply`].
+pub fn multiply(g: &Geometry, quad: &[u32], weights: &[u32], sums: &mut [u32]) {
+    let fits = quad.len() >= g.quad() && weights.len() >= 72 * g.pairs && sums.len() >= 288;
+    if !fits || g.pairs < 2 {
+        return;
+    }
+    let arguments = Multiply {
+        weights: weights.as_ptr(),
+        tiles: quad.as_ptr(),
+        sums: sums.as_mut_ptr(),
+        groups: g.pairs / 2,
+    };
+    // SAFETY: reads a quad and a block's weights, writes 288 sums; lengths were checked.
+    unsafe { asm::pressboard_winograd_multiply(&raw const arguments) };
+}
+
+/// Bytes that the outputs of four tiles of two channels take at most.
+const BUFFER: usize = 4 * SIDE * SIDE * 2;
+
+/// See [`portable::output`]. Whole quads of 8 bits go straight to their place; else through
+/// a small buffer, `[tile][row][column][channel]`.
+pub fn output(
+    g: &Geometry,
+    block: &Block,
+    sums: &[u32],
+    tiles: impl Iterator<Item = Tile>,
+    output: &mut [u8],
+) {
+    if sums.len() < 288 {
+        return;
+    }
+    let pool = if g.spec.pool == 2 { 2 } else { 1 };
+    let (mut places, mut whole, mut count) = ([Tile { y: 0, x: 0 }; 4], true, 0);
+    for (place, tile) in places.iter_mut().zip(tiles) {
+        *place = tile;
+        whole &= tile.y + SIDE <= g.rows && tile.x + SIDE <= g.columns;
+        count += 1;
+    }
+    let at = |t: Tile| t.y / pool * g.out_row + t.x / pool * g.out_pixel;
+    let last = g.out_row * (g.rows / pool);
+    if whole && count == 4 && g.spec.output == Act::U8 && output.len() >= last {
+        let base = output.as_mut_ptr();
+        let to = places.map(|t| base.wrapping_add(at(t) + block.channel));
+        transform(g, block, sums, to, g.out_pixel, g.out_row);
+        return;
+    }
+    let mut buffer = [0u8; BUFFER];
+    let side = SIDE / pool;
+    let base = buffer.as_mut_ptr();
+    let to = [0, 1, 2, 3].map(|i| base.wrapping_add(i * 2 * side * side));
+    transform(g, block, sums, to, 2, 2 * side);
+    let values = buffer.as_chunks::<2>().0.chunks_exact(side * side);
+    for (tile, values) in places.iter().zip(values).take(count) {
+        for (i, &y) in values.iter().enumerate() {
+            let (row, column) = (i / side, i % side);
+            if tile.y + pool * row >= g.rows || tile.x + pool * column >= g.columns {
+                continue;
+            }
+            let at = at(*tile) + row * g.out_row + column * g.out_pixel;
+            if let Some(pixel) = output.get_mut(at..at + g.out_pixel) {
+                for (channel, y) in y.into_iter().enumerate().take(block.channels) {
+                    let y = y.min(g.spec.output.max() as u8);
+                    portable::put(g, pixel, block.channel + channel, y);
+                }
+            }
+        }
+    }
+}
+
+/// Transforms, pools and requantizes to 8 bits all four tiles of the block's channels.
+fn transform(
+    g: &Geometry,
+    block: &Block,
+    sums: &[u32],
+    to: [*mut u8; 4],
+    column: usize,
+    row: usize,
+) {
+    let parameters = block.requants.map(|r| Output {
+        bias: r.bias,
+        multiplier: r.m(),
+        shift: r.shift(),
+    });
+    let function = if g.spec.pool == 2 {
+        asm::pressboard_winograd_output_pooled
+    } else {
+        asm::pressboard_winograd_output
+    };
+    let (sums, to, parameters) = (sums.as_ptr(), to.as_ptr(), parameters.as_ptr());
+    // SAFETY: reads 36 sums of each tile and channel, which are there; writes 4x4 (pooled 2x2)
+    // bytes a channel to each of `to`, which the caller has room for.
+    unsafe { function(sums, to, parameters, column, row, 4, block.channels) };
+}

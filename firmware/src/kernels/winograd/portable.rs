@@ -1,0 +1,229 @@
+//! Each stage as its definition, in plain arithmetic.
+// Where the assembly runs, it needs these only for shapes that it leaves out.
+#![cfg_attr(all(feature = "dsp", target_arch = "arm"), allow(dead_code))]
+
+use super::{Block, Geometry, SIDE, Tile};
+use crate::kernels::dot::{PAIR_STEP, channel_start};
+use crate::kernels::expand;
+use crate::kernels::lanes::{pair, unpair};
+use shared::act;
+use shared::winograd::INVERSE_OF_9;
+
+/// `Bᵀ d`, one axis of the input transform.
+fn input_axis(d: [i32; 6]) -> [i32; 6] {
+    [
+        4 * d[0] - 5 * d[2] + d[4],
+        -4 * d[1] - 4 * d[2] + d[3] + d[4],
+        4 * d[1] - 4 * d[2] - d[3] + d[4],
+        -2 * d[1] - d[2] + 2 * d[3] + d[4],
+        2 * d[1] - d[2] - 2 * d[3] + d[4],
+        4 * d[1] - 5 * d[3] + d[5],
+    ]
+}
+
+/// `G g` without its fractions, one axis of the weight transform.
+fn weight_axis(g: [i32; 3]) -> [i32; 6] {
+    let [a, b, c] = g;
+    [
+        a,
+        a + b + c,
+        a - b + c,
+        a + 2 * b + 4 * c,
+        a - 2 * b + 4 * c,
+        c,
+    ]
+}
+
+/// One axis of the output transform: 24, 12, 6 and 6 times the true sums, modulo 2^32.
+fn output_axis(m: [i32; 6]) -> [i32; 4] {
+    let m = m.map(core::num::Wrapping);
+    let (s12, d12) = (m[1] + m[2], m[1] - m[2]);
+    let (s34, d34) = (m[3] + m[4], m[3] - m[4]);
+    let [two, four, six] = [2, 4, 6].map(core::num::Wrapping);
+    [
+        s34 - four * s12 + six * m[0],
+        d34 - two * d12,
+        s34 - s12,
+        two * d34 - d12 + six * m[5],
+    ]
+    .map(|w| w.0)
+}
+
+/// Applies `axis` to the columns, then to the rows; the result is `[column][row]`.
+fn both<const N: usize, const M: usize>(
+    x: [[i32; N]; N],
+    axis: impl Fn([i32; N]) -> [i32; M],
+) -> [[i32; M]; M] {
+    let rows = x.map(&axis);
+    core::array::from_fn(|column| axis(core::array::from_fn(|row| rows[row][column])))
+}
+
+/// Transforms the input of one tile, `[row][column]` of pixels, into its quad's words.
+pub fn input(g: &Geometry, tile: Tile, input: &[u8], quad: &mut [u32], slot: usize) {
+    let pad = usize::from(g.spec.pad);
+    let (in_h, in_w) = (usize::from(g.spec.in_h), usize::from(g.spec.in_w));
+    let pixel = |row: usize, column: usize| -> &[u8] {
+        let (y, x) = (
+            (tile.y + row).wrapping_sub(pad),
+            (tile.x + column).wrapping_sub(pad),
+        );
+        if y >= in_h || x >= in_w {
+            return &[];
+        }
+        let at = y * g.in_row + x * g.in_pixel;
+        input.get(at..at + g.in_pixel).unwrap_or(&[])
+    };
+    for group in 0..g.pairs / 2 {
+        let d: [[[u32; 2]; 6]; 6] = core::array::from_fn(|row| {
+            core::array::from_fn(|column| expand::group(g.spec.input, pixel(row, column), group))
+        });
+        for half in 0..2 {
+            let lane = |i: usize| {
+                both(
+                    d.map(|r| r.map(|w| i32::from(unpair(w[half])[i]))),
+                    input_axis,
+                )
+            };
+            let (low, high) = (lane(0), lane(1));
+            let positions = low.as_flattened().iter().zip(high.as_flattened());
+            for (p, (&low, &high)) in positions.enumerate() {
+                let at = (p * g.pairs + 2 * group + half) * 4 + slot;
+                if let Some(o) = quad.get_mut(at) {
+                    *o = pair(low as i16, high as i16);
+                }
+            }
+        }
+    }
+}
+
+/// Transforms the plain weights of two channels, as [`crate::kernels::unpack`] leaves them.
+pub fn weights(g: &Geometry, plain: &[u32], out: &mut [u32]) {
+    let len = plain.len() / 2;
+    for channel in 0..2 {
+        for j in 0..g.pairs {
+            let tap = |row: usize, column: usize| {
+                let e = (3 * row + column) * g.pairs + j;
+                let at = channel_start(channel, len) + e * PAIR_STEP;
+                unpair(plain.get(at).copied().unwrap_or(0))
+            };
+            let lane = |i: usize| {
+                let taps = core::array::from_fn(|row| {
+                    core::array::from_fn(|column| i32::from(tap(row, column)[i]))
+                });
+                both::<3, 6>(taps, weight_axis)
+            };
+            let (low, high) = (lane(0), lane(1));
+            let positions = low.as_flattened().iter().zip(high.as_flattened());
+            for (p, (&low, &high)) in positions.enumerate() {
+                let at = (j / 2 * 36 + p) * 4 + j % 2 * 2 + channel;
+                if let Some(o) = out.get_mut(at) {
+                    *o = pair(low as i16, high as i16);
+                }
+            }
+        }
+    }
+}
+
+/// Multiplies a quad by the weights of two channels, position by position.
+pub fn multiply(g: &Geometry, quad: &[u32], weights: &[u32], sums: &mut [u32]) {
+    for p in 0..36 {
+        let mut acc = [[0i32; 4]; 2];
+        let tiles = quad.get(p * g.pairs * 4..).unwrap_or(&[]);
+        for (j, v) in tiles.as_chunks::<4>().0.iter().take(g.pairs).enumerate() {
+            let at = (j / 2 * 36 + p) * 4 + j % 2 * 2;
+            let Some([a, b, ..]) = weights.get(at..) else {
+                return;
+            };
+            for (acc, u) in acc.iter_mut().zip([a, b]) {
+                let [u0, u1] = unpair(*u).map(i32::from);
+                for (acc, &v) in acc.iter_mut().zip(v) {
+                    let [v0, v1] = unpair(v).map(i32::from);
+                    *acc = acc.wrapping_add((u0 * v0).wrapping_add(u1 * v1));
+                }
+            }
+        }
+        for (i, acc) in acc.as_flattened().iter().enumerate() {
+            if let Some(o) = sums.get_mut(36 * i + p) {
+                *o = *acc as u32;
+            }
+        }
+    }
+}
+
+/// Transforms the sums of a quad's tiles back, pools, requantizes and stores.
+pub fn output(
+    g: &Geometry,
+    block: &Block,
+    sums: &[u32],
+    tiles: impl Iterator<Item = Tile>,
+    output: &mut [u8],
+) {
+    for (slot, tile) in tiles.enumerate() {
+        for (channel, requant) in block.requants.iter().enumerate().take(block.channels) {
+            let sums = sums.get(36 * (4 * channel + slot)..).unwrap_or(&[]);
+            let Some(sums) = sums.first_chunk::<36>() else {
+                return;
+            };
+            let acc = back(sums, requant.bias);
+            store(g, block.channel + channel, tile, &acc, output, |acc| {
+                requant.apply(acc, g.spec.output.bits() as u8)
+            });
+        }
+    }
+}
+
+/// The 4x4 accumulators of one channel and tile, `[row][column]`, with the bias.
+fn back(sums: &[u32; 36], bias: i32) -> [[i32; 4]; 4] {
+    let columns: [[i32; 6]; 6] =
+        core::array::from_fn(|c| core::array::from_fn(|r| sums[6 * c + r] as i32));
+    let half = columns.map(output_axis);
+    core::array::from_fn(|row| {
+        let y = output_axis(core::array::from_fn(|column| half[column][row]));
+        core::array::from_fn(|column| {
+            // 3·2^3, 3·2^2, 3·2 and 3·2 per axis.
+            let shift = [3, 2, 1, 1];
+            let times_9 = y[column].wrapping_mul(INVERSE_OF_9 as i32);
+            (times_9 >> (shift[row] + shift[column])).wrapping_add(bias)
+        })
+    })
+}
+
+fn store(
+    g: &Geometry,
+    channel: usize,
+    tile: Tile,
+    acc: &[[i32; 4]; 4],
+    output: &mut [u8],
+    requantize: impl Fn(i32) -> u8,
+) {
+    let pool = if g.spec.pool == 2 { 2 } else { 1 };
+    for y in (0..SIDE).step_by(pool) {
+        for x in (0..SIDE).step_by(pool) {
+            if tile.y + y >= g.rows || tile.x + x >= g.columns {
+                continue;
+            }
+            let max = if pool == 2 {
+                let [top, bottom] = [y, y + 1].map(|y| acc[y][x].max(acc[y][x + 1]));
+                top.max(bottom)
+            } else {
+                acc[y][x]
+            };
+            let at = (tile.y + y) / pool * g.out_row + (tile.x + x) / pool * g.out_pixel;
+            if let Some(pixel) = output.get_mut(at..at + g.out_pixel) {
+                put(g, pixel, channel, requantize(max));
+            }
+        }
+    }
+}
+
+/// Channels come in order, so the first of a byte sets all of it.
+pub(super) fn put(g: &Geometry, pixel: &mut [u8], channel: usize, value: u8) {
+    let per_byte = 8 / g.spec.output.bits().clamp(1, 8) as usize;
+    if channel.is_multiple_of(per_byte) {
+        if let Some(b) = pixel.get_mut(channel / per_byte) {
+            *b = value;
+        }
+    } else {
+        act::set(pixel, g.spec.output, channel, value);
+    }
+}
