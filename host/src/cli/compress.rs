@@ -7,8 +7,8 @@ use super::input::InputArgs;
 use super::output::Output;
 use super::settings::Tuning;
 use super::summary;
-use super::units::{kib, millions};
-use crate::board::TimedBoard;
+use super::units::{kib, millions, size};
+use crate::board::{LatencyTable, TimedBoard};
 use crate::compress::{Compress, Device, DeviceLimits, Input, Outcome};
 use crate::nn::write_atomically;
 use crate::reward::Targets;
@@ -123,7 +123,7 @@ fn inputs_of(dir: &Path) -> Result<Inputs> {
     serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
 }
 
-fn open(args: &BoardArgs, input: &Input, _fresh: bool, output: &Output) -> Result<TimedBoard> {
+fn open(args: &BoardArgs, input: &Input, fresh: bool, output: &Output) -> Result<TimedBoard> {
     let ui = output.ui();
     let (spec, _) = crate::board::spec::find(args.name())?;
     ui.say(&format!(
@@ -134,13 +134,14 @@ fn open(args: &BoardArgs, input: &Input, _fresh: bool, output: &Output) -> Resul
         args.name(),
         spec.chip,
         spec.clock_hz / 1_000_000,
-        kib(spec.flash.bytes.into()),
-        kib(spec.sram.bytes.into())
+        size(spec.flash.bytes.into()),
+        size(spec.sram.bytes.into())
     ));
     if !input.network.config.extra.contains_key("trained_on") {
         ui.say("  nothing says which images this network was trained on: validation may have been seen");
     }
-    Ok(TimedBoard::new(args.open(output)?)?)
+    let table = LatencyTable::open(&LatencyTable::default_path(), fresh)?;
+    Ok(TimedBoard::new(args.open(output)?)?.with_table(table))
 }
 
 fn announce(targets: &Targets, limits: &DeviceLimits, dir: &Path, output: &Output) {

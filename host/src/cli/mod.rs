@@ -5,6 +5,8 @@
 //! `--json` the last line of the standard output is one JSON value and nothing else is there.
 
 mod artifact;
+mod bench;
+mod bench_layers;
 mod board;
 mod boards;
 mod compress;
@@ -52,6 +54,8 @@ enum Command {
     Compress(Box<compress::Args>),
     /// Train a VGG on pictures.
     Train(train::Args),
+    /// Time layers on a board: cycles per multiply-accumulate.
+    Bench(bench::Args),
     /// Write firmware and a blob to a board.
     Flash(flash::Args),
     /// Compare a board's logits with the host's integer simulation.
@@ -81,6 +85,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Some(Command::Compress(args)) => compress::run(&args, output),
         Some(Command::Train(args)) => train::run(&args, output),
+        Some(Command::Bench(args)) => bench::run(&args, output),
         Some(Command::Flash(args)) => flash::run(&args, output),
         Some(Command::Verify(args)) => verify::run(&args, output),
         Some(Command::Boards(args)) => boards::run(&args, output),

@@ -64,6 +64,15 @@ pub(super) fn kib(bytes: u64) -> String {
     format!("{:.1} KiB", bytes as f64 / 1024.0)
 }
 
+/// `1 MiB`, `128 KiB`: a size that is a round number.
+pub(super) fn size(bytes: u64) -> String {
+    match bytes {
+        b if b >= 1 << 20 && b % (1 << 20) == 0 => format!("{} MiB", b >> 20),
+        b if b % 1024 == 0 => format!("{} KiB", b >> 10),
+        b => kib(b),
+    }
+}
+
 /// `84.15 %` of a fraction.
 pub(super) fn percent(fraction: f64) -> String {
     format!("{:.2} %", 100.0 * fraction)
