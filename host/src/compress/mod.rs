@@ -94,7 +94,7 @@ impl<D: Device + 'static> Compress<D> {
         timer.switch("prepare");
         let limits = board.limits();
         let mut latency = Latency::new(board);
-        let dense = prepare::dense_costs(&input, &limits, &mut latency)?;
+        let dense = prepare::dense_costs(&input, arena_limit(&settings, &limits), &mut latency)?;
         let targets = settings.budgets.targets(
             limits.blob.into(),
             limits.arena.into(),
@@ -139,7 +139,8 @@ impl<D: Device + 'static> Compress<D> {
             state = serde_json::from_slice(&run.checkpoints().part(STATE)?)?;
             latency.preload(state.timings.clone(), state.timing_counts);
         } else {
-            state.dense = prepare::dense_costs(&input, &limits, &mut latency)?;
+            state.dense =
+                prepare::dense_costs(&input, arena_limit(&settings, &limits), &mut latency)?;
         }
         let timer = run.timer();
         let at = run.progress();
@@ -222,12 +223,22 @@ impl<D: Device + 'static> Compress<D> {
         Ok(Some(AgentState::from_bytes(&bytes)?.load()?))
     }
 
+    /// Bytes of arena that networks are planned for: the board's, or the budget if less.
+    fn arena(&self) -> u32 {
+        arena_limit(&self.settings, &self.limits)
+    }
+
     fn data(&self) -> SearchData<'_> {
         SearchData {
             train: &self.input.splits.train,
             validation: &self.input.splits.validation,
         }
     }
+}
+
+fn arena_limit(settings: &Settings, limits: &DeviceLimits) -> u32 {
+    let budget = settings.budgets.sram_bytes.unwrap_or(u64::MAX);
+    u64::from(limits.arena).min(budget) as u32
 }
 
 fn identity(input: &Input, settings: &Settings, limits: &DeviceLimits) -> Result<Identity> {

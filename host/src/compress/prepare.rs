@@ -22,10 +22,10 @@ const COMPARE_AT: f32 = 0.5;
 /// What the given network costs at 8 bits, dense, cycles summed from its layers.
 pub(super) fn dense_costs<M: MeasureLayer + 'static>(
     input: &Input,
-    limits: &DeviceLimits,
+    arena: u32,
     latency: &mut Latency<M>,
 ) -> Result<Costs> {
-    let priced = dense_price(&input.network.config, limits.arena)?;
+    let priced = dense_price(&input.network.config, arena)?;
     let measured = latency.costs(&priced.keys)?;
     Ok(priced.with_cycles(&measured))
 }
@@ -54,7 +54,13 @@ pub(super) fn check_reachable<M: MeasureLayer + 'static>(
         n
     ];
     let density = vec![f64::from(MIN_ELEMENTS); n];
-    let priced = price(&config, &least, &least, &density, limits.arena)?;
+    let priced = price(
+        &config,
+        &least,
+        &least,
+        &density,
+        super::arena_limit(settings, limits),
+    )?;
     let costs = priced.with_cycles(&latency.costs(&priced.keys)?);
     if targets.feasible(&costs) {
         return Ok(());
@@ -111,7 +117,7 @@ impl<D: Device + 'static> Compress<D> {
             self.settings.calibration_images,
             &self.input.device,
         )?;
-        let lowered = Lowered::new(&network, &quants, self.limits.arena)?;
+        let lowered = Lowered::new(&network, &quants, self.arena())?;
         self.state.refusal_before = lowered.refusal(self.limits.blob);
         let pending = self.start_board_before(&lowered);
 

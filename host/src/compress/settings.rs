@@ -214,7 +214,7 @@ mod tests {
             latency_ms: Some(3.0),
             flash_bytes: Some(5000),
             sram_bytes: Some(50),
-            macs: None,
+            ..Budgets::default()
         };
         let t = given.targets(900, 100, &dense, 1_000_000);
         assert_eq!(

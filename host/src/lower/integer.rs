@@ -38,6 +38,8 @@ pub struct IntLayer {
     pub requants: Vec<Requant>,
     /// Largest `Σ|w|·x_max` over the output channels: no partial sum exceeds it.
     pub bound: i64,
+    /// Whether Winograd is proven exact for every output channel.
+    pub winograd: bool,
 }
 
 /// A network in integers.

@@ -2,8 +2,10 @@
 
 use super::LowerError;
 use super::integer::IntNet;
+use super::kernel::choose_kernel;
 use shared::act::Act;
-use shared::spec::LayerSpec;
+use shared::spec::{Kernel, LayerSpec};
+use shared::winograd::TILE;
 
 /// One layer with its place in the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +29,7 @@ pub struct MemoryPlan {
     pub arena_bytes: u32,
 }
 
-/// Chooses strips and offsets for `net` within `limit` bytes of arena.
+/// Chooses kernels, strips and offsets for `net` within `limit` bytes of arena.
 ///
 /// Each layer gets the fewest strips that the SRAM left by its input and output allows:
 /// every strip decodes the weights again. Tensors lie in turn at the two ends of the
@@ -38,7 +40,7 @@ pub struct MemoryPlan {
 pub fn plan(net: &IntNet, limit: u32) -> Result<MemoryPlan, LowerError> {
     let mut specs = Vec::with_capacity(net.layers.len());
     for layer in &net.layers {
-        let spec = layer_in(&layer.spec, limit);
+        let spec = choose_kernel(&layer.spec, limit, layer.winograd);
         let (spec, need) = spec.map_err(|need| LowerError::Sram {
             layer: layer.name.clone(),
             need,
@@ -57,7 +59,10 @@ pub fn plan(net: &IntNet, limit: u32) -> Result<MemoryPlan, LowerError> {
 /// `Err` with the bytes that the smallest strip needs.
 pub fn layer_in(spec: &LayerSpec, limit: u32) -> Result<(LayerSpec, u32), u64> {
     let rows = spec.conv_out().0;
-    let step = u16::from(spec.pool.max(1));
+    let step = match spec.kernel {
+        Kernel::Direct => u16::from(spec.pool.max(1)),
+        Kernel::Winograd4 => TILE as u16,
+    };
     let mut strips = 1;
     loop {
         // The smallest strip of whole pooled rows that gives this many strips.

@@ -3,11 +3,13 @@
 use super::LowerError;
 use super::centre::{Centred, INPUT_STEP, layer_name};
 use super::integer::{IntLayer, IntNet, LayerQuant};
+use super::kernel::winograd_shape;
 use super::specs::{Bits, NamedSpec, specs};
 use crate::vgg::Folded;
 use shared::act::Act;
 use shared::semantics::{Requant, weight_max};
 use shared::spec::LayerSpec;
+use shared::winograd;
 
 /// The tensor that flows between layers while they are lowered.
 #[derive(Clone, Copy)]
@@ -63,6 +65,7 @@ pub fn quantize(net: &Centred, quants: &[LayerQuant]) -> Result<IntNet, LowerErr
                 weights: vec![],
                 requants: vec![],
                 bound: 0,
+                winograd: false,
             });
             continue;
         };
@@ -134,6 +137,7 @@ fn finish(
     let fan_in = weights.len() / bias.len();
     let x_max = flow.max;
     let (mut requants, mut bound) = (Vec::with_capacity(bias.len()), 0);
+    let mut winograd = winograd_shape(&spec);
     for (channel, (&b, w)) in bias.iter().zip(weights.chunks(fan_in)).enumerate() {
         // A channel whose weights are all zero gives a constant: any step does, and this one
         // keeps its bias in range.
@@ -145,6 +149,7 @@ fn finish(
         };
         let sum: i64 = w.iter().map(|&w| i64::from(w).abs()).sum::<i64>() * x_max;
         bound = bound.max(sum);
+        winograd &= winograd_exact(w, x_max);
         let bias = (f64::from(b) / acc_step).round();
         let scale = if last {
             0.5
@@ -185,7 +190,18 @@ fn finish(
         weights,
         requants,
         bound,
+        winograd,
     })
+}
+
+fn winograd_exact(weights: &[i8], x_max: i64) -> bool {
+    let sum = |sign: i64| -> u64 {
+        weights
+            .iter()
+            .map(|&w| (sign * i64::from(w)).max(0) as u64)
+            .sum()
+    };
+    winograd::is_exact(sum(1), sum(-1), x_max as u32)
 }
 
 /// The multiplier nearest to `scale`, with the smallest shift that keeps `M` below 2^31.

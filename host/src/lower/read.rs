@@ -4,7 +4,7 @@ use super::integer::{IntLayer, IntNet};
 use firmware::engine::{EngineError, verify_streams};
 use shared::act::Act;
 use shared::blob::{Blob, Layer};
-use shared::spec::{Encoding, Kind, LayerSpec};
+use shared::spec::{Encoding, Kernel, Kind, LayerSpec};
 use shared::weights::{DenseChannel, sparse};
 
 /// The integer network in `blob`, for the host's simulation.
@@ -56,6 +56,7 @@ fn read_layer(index: u16, layer: &Layer, name: String) -> Result<IntLayer, Engin
         name,
         requants: (0..channels).map(|c| layer.requant(c)).collect(),
         bound: bound(&spec, &weights),
+        winograd: spec.kernel == Kernel::Winograd4,
         weights,
         spec,
     })
@@ -172,6 +173,7 @@ mod tests {
                 requants: requants.collect(),
                 bound: bound(&named.spec, &weights),
                 name: named.name,
+                winograd: false,
                 spec: named.spec,
                 weights,
             }

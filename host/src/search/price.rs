@@ -2,7 +2,9 @@
 //! layers the board has to time.
 
 use super::latency::{LayerCost, LayerKey};
-use crate::lower::{Bits, IntNet, LowerError, NamedSpec, encoded_bytes, layer_in, specs};
+use crate::lower::{
+    Bits, IntNet, LowerError, NamedSpec, choose_kernel, encoded_bytes, specs, winograd_shape,
+};
 use crate::reward::Costs;
 use crate::vgg::VggConfig;
 use shared::blob::{HEADER_BYTES, LAYER_BYTES};
@@ -54,7 +56,13 @@ pub fn price_net(net: &IntNet, limit: u32) -> Price {
         } else {
             bytes.dense
         };
-        (layer.name.clone(), layer.spec, net.density(i), stored)
+        Part {
+            name: layer.name.clone(),
+            spec: layer.spec,
+            density: net.density(i),
+            bytes: stored,
+            winograd: layer.winograd,
+        }
     });
     assemble(layers.collect(), limit)
 }
@@ -77,7 +85,16 @@ pub fn price(
     let layers = timed.into_iter().zip(stored).map(|(t, s)| {
         let density = s.index.map_or(1.0, |i| density[i]);
         let bytes = encoded_estimate(&s, density);
-        (t.name, t.spec, density, bytes)
+        // Weights that do not exist yet cannot be proven; those of 8 bits and less are
+        // hundreds of times below the bound.
+        let winograd = winograd_shape(&t.spec);
+        Part {
+            name: t.name,
+            spec: t.spec,
+            density,
+            bytes,
+            winograd,
+        }
     });
     Ok(assemble(layers.collect(), limit))
 }
@@ -95,7 +112,18 @@ pub fn encoded_estimate(layer: &NamedSpec, density: f64) -> usize {
     sparse.min(s.dense_channel_bytes() as usize * usize::from(s.c_out))
 }
 
-fn assemble(layers: Vec<(String, LayerSpec, f64, usize)>, limit: u32) -> Price {
+/// A layer to price.
+struct Part {
+    name: String,
+    spec: LayerSpec,
+    density: f64,
+    /// Of its weights as stored.
+    bytes: usize,
+    /// Whether Winograd is exact for it.
+    winograd: bool,
+}
+
+fn assemble(layers: Vec<Part>, limit: u32) -> Price {
     let mut price = Price {
         costs: Costs::default(),
         keys: vec![],
@@ -103,7 +131,14 @@ fn assemble(layers: Vec<(String, LayerSpec, f64, usize)>, limit: u32) -> Price {
         layer_bytes: vec![],
     };
     let mut bytes = HEADER_BYTES;
-    for (name, spec, density, stored) in layers {
+    for Part {
+        name,
+        spec,
+        density,
+        bytes: stored,
+        winograd,
+    } in layers
+    {
         price.costs.macs += spec.macs();
         let requants = if spec.has_weights() {
             usize::from(spec.c_out) * REQUANT_BYTES
@@ -114,7 +149,7 @@ fn assemble(layers: Vec<(String, LayerSpec, f64, usize)>, limit: u32) -> Price {
         if spec.has_weights() {
             price.layer_bytes.push(stored);
         }
-        let need = match layer_in(&spec, limit) {
+        let need = match choose_kernel(&spec, limit, winograd) {
             Ok((placed, need)) => {
                 price.keys.push(LayerKey::new(placed, density));
                 u64::from(need)
