@@ -41,11 +41,12 @@ pub const fn pair_elements(j: usize) -> (usize, usize) {
 /// the high lanes in the high half, so that `word >> (plane · pair) & mask` with a mask in
 /// both halves yields a pair at once.
 const fn plane_position(e: usize, plane: u32) -> (usize, u32) {
-    let fields = (32 / plane) as usize;
-    let within = e % fields;
+    // 32/plane fields a word, as a power of two, which saves a division that could fail.
+    let log = 5 - plane.trailing_zeros();
+    let within = e & ((1 << log) - 1);
     let pair = 2 * (within / 4) + within % 2;
     let high = (within % 4) / 2;
-    (e / fields, pair as u32 * plane + 16 * high as u32)
+    (e >> log, pair as u32 * plane + 16 * high as u32)
 }
 
 /// One output channel's weights in the dense encoding, readable in any order.

@@ -8,6 +8,7 @@
 use super::dot::{self, Run};
 use super::output::{self, Place};
 use super::{Blocks, LayerError, expand, unpack};
+use core::num::NonZero;
 use core::ops::Range;
 use shared::blob::Layer;
 use shared::semantics::Requant;
@@ -132,9 +133,10 @@ struct Geometry {
     in_w: usize,
     k_h: usize,
     k_w: usize,
-    stride: usize,
+    // Not zero, so that dividing by it cannot fail.
+    stride: NonZero<usize>,
     pad: usize,
-    pool: usize,
+    pool: NonZero<usize>,
     /// Words of lanes of a pixel.
     pixel: usize,
     /// Rows of the convolution that reach the output.
@@ -149,12 +151,12 @@ struct Geometry {
 
 impl Geometry {
     fn new(spec: &LayerSpec) -> Self {
-        let (stride, pad) = (usize::from(spec.stride).max(1), usize::from(spec.pad));
+        let (stride, pad) = (at_least_1(spec.stride), usize::from(spec.pad));
         let (k_w, in_w) = (usize::from(spec.k_w), usize::from(spec.in_w));
         let (rows, columns) = spec.conv_out();
-        let pool = usize::from(spec.pool);
+        let pool = at_least_1(spec.pool);
         let columns = usize::from(columns);
-        let first = pad.div_ceil(stride).min(columns);
+        let first = div_ceil(pad, stride).min(columns);
         let end = match (in_w + pad).checked_sub(k_w) {
             Some(room) => (room / stride + 1).clamp(first, columns),
             None => first,
@@ -169,7 +171,7 @@ impl Geometry {
             pool,
             pixel: spec.c_in4() as usize / 2,
             // A pool leaves an odd last row out.
-            rows: usize::from(rows) / pool.max(1) * pool,
+            rows: usize::from(rows) / pool * pool.get(),
             columns,
             interior: first..end,
             by_tap: false,
@@ -180,10 +182,8 @@ impl Geometry {
 
     /// Columns on which tap `k` falls on the input.
     fn columns_of(&self, k: usize) -> Range<usize> {
-        let start = self.pad.saturating_sub(k).div_ceil(self.stride);
-        let end = (self.in_w + self.pad)
-            .saturating_sub(k)
-            .div_ceil(self.stride);
+        let start = div_ceil(self.pad.saturating_sub(k), self.stride);
+        let end = div_ceil((self.in_w + self.pad).saturating_sub(k), self.stride);
         start..end.min(self.columns).max(start)
     }
 
@@ -202,17 +202,26 @@ impl Geometry {
 
     /// Input rows that the convolution's output rows `strip` read.
     fn input_rows(&self, strip: &Range<usize>) -> Range<usize> {
-        let start = (strip.start * self.stride).saturating_sub(self.pad);
-        let last = (strip.end.saturating_sub(1) * self.stride + self.k_h).saturating_sub(self.pad);
+        let start = (strip.start * self.stride.get()).saturating_sub(self.pad);
+        let last =
+            (strip.end.saturating_sub(1) * self.stride.get() + self.k_h).saturating_sub(self.pad);
         start..last.min(self.in_h)
     }
 
     /// Taps along one axis that fall on the input, for output coordinate `at`.
     fn taps(&self, at: usize, k: usize, len: usize) -> Range<usize> {
-        let origin = at * self.stride;
+        let origin = at * self.stride.get();
         let start = self.pad.saturating_sub(origin);
         start..(len + self.pad).saturating_sub(origin).min(k)
     }
+}
+
+fn at_least_1(n: u8) -> NonZero<usize> {
+    NonZero::new(usize::from(n)).unwrap_or(NonZero::<usize>::MIN)
+}
+
+fn div_ceil(a: usize, b: NonZero<usize>) -> usize {
+    (a + b.get() - 1) / b
 }
 
 /// One block of one strip.
@@ -240,7 +249,11 @@ impl Work<'_> {
             for pair in accumulators.as_chunks_mut::<2>().0 {
                 *pair = [0, 1].map(|i| biases[i].wrapping_add(sums[i]));
             }
-            let rows = if self.straight.is_some() { 0 } else { g.pool };
+            let rows = if self.straight.is_some() {
+                0
+            } else {
+                g.pool.get()
+            };
             for (r, acc) in accumulators
                 .chunks_exact_mut(2 * g.columns.max(1))
                 .enumerate()
@@ -252,7 +265,7 @@ impl Work<'_> {
             if let Some(row) = output.get_mut(at..at + out_row) {
                 output::row(self.spec, self.place, self.requants, accumulators, row);
             }
-            y += g.pool.max(1);
+            y += g.pool.get();
         }
     }
 
@@ -261,7 +274,7 @@ impl Work<'_> {
         let g = self.geometry;
         let taps = g.taps(y, g.k_h, g.in_h);
         // The first input row that a tap falls on, counted from the strip's first.
-        let input_row = (y * g.stride + taps.start)
+        let input_row = (y * g.stride.get() + taps.start)
             .saturating_sub(g.pad)
             .saturating_sub(self.first_input_row);
         let interior = g.interior.clone();
@@ -294,13 +307,13 @@ impl Work<'_> {
         accumulators: &mut [i32],
     ) {
         let g = self.geometry;
-        let column = (x * g.stride + columns.start).saturating_sub(g.pad);
+        let column = (x * g.stride.get() + columns.start).saturating_sub(g.pad);
         let mut run = Run {
             weights: (rows.start * g.k_w + columns.start) * g.pixel,
             activations: (input_row * g.in_w + column) * g.pixel,
             accumulator: 2 * x,
             pixels,
-            pixel_step: g.stride * g.pixel,
+            pixel_step: g.stride.get() * g.pixel,
             pairs: columns.len() * g.pixel,
             rows: rows.len(),
             weight_row: g.k_w * g.pixel,

@@ -23,8 +23,12 @@ pub const fn applies(w_bits: u8) -> bool {
 
 /// Pairs of a channel that lie in whole words of the encoding, of `pairs` in all.
 const fn whole(w_bits: u8, pairs: usize) -> usize {
-    let step = 16 / w_bits as usize;
-    pairs / step * step
+    let step = match w_bits {
+        2 => 8,
+        4 => 4,
+        _ => 2,
+    };
+    pairs & !(step - 1)
 }
 
 /// What the offset of the weights' fields adds to every sum: `half · Σ activations`, over

@@ -2,7 +2,7 @@
 
 use super::Blocks;
 use super::lanes::{uxtb16, uxtb16_ror8, word};
-use shared::act::{self, Act};
+use shared::act::Act;
 use shared::spec::LayerSpec;
 
 /// Sums `[h, w, c]` into `[c]` of `S16`; the division belongs to the next layer's scale.
@@ -26,10 +26,20 @@ pub fn run(spec: &LayerSpec, blocks: Blocks, input: &[u8], output: &mut [u8]) {
     }
     for (c, out) in rest.iter_mut().enumerate() {
         let sum = input.chunks_exact(pixel).fold(0u16, |sum, p| {
-            sum.wrapping_add(u16::from(act::get(p, spec.input, 4 * quads + c)))
+            sum.wrapping_add(value(p, spec.input, 4 * quads + c))
         });
         *out = sum.to_le_bytes();
     }
+}
+
+/// One channel of a stored pixel; 0 where there is none.
+fn value(pixel: &[u8], act: Act, channel: usize) -> u16 {
+    let (at, shift, mask) = match act {
+        Act::U4 => (channel / 2, 4 * (channel % 2), 15),
+        Act::U2 => (channel / 4, 2 * (channel % 4), 3),
+        _ => (channel, 0, 255),
+    };
+    pixel.get(at).map_or(0, |&b| u16::from(b >> shift & mask))
 }
 
 /// Four channels at once: no lane can overflow, sums are at most 32,767.

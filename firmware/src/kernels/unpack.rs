@@ -46,18 +46,20 @@ fn dense(spec: &LayerSpec, source: &[u8], channel: usize, out: &mut [u32]) {
         .get_mut(channel_start(channel, len)..)
         .unwrap_or(&mut []);
     let Some(weights) = DenseChannel::new(source, sequence, spec.w_bits) else {
-        out.iter_mut()
-            .step_by(PAIR_STEP)
-            .take(len)
-            .for_each(|o| *o = 0);
+        pairs(out).take(len).for_each(|o| *o = 0);
         return;
     };
     let done = steps(spec.w_bits, planes(spec, source), len, out);
-    let rest = out.iter_mut().step_by(PAIR_STEP).take(len).enumerate();
-    for (j, o) in rest.skip(done) {
+    let rest = out.get_mut(done * PAIR_STEP..).unwrap_or(&mut []);
+    for (j, o) in (done..len).zip(pairs(rest)) {
         let (low, high) = pair_elements(j);
         *o = pair(weights.get(low), weights.get(high));
     }
+}
+
+/// A channel's words in scratch, from its first one on.
+fn pairs(words: &mut [u32]) -> impl Iterator<Item = &mut u32> {
+    words.chunks_mut(PAIR_STEP).filter_map(<[u32]>::first_mut)
 }
 
 /// The planes of 4, 2 and 1 bits of a channel; at 8 bits the first holds the bytes.

@@ -6,7 +6,7 @@ use super::{Block, Geometry, SIDE, Tile};
 use crate::kernels::dot::{PAIR_STEP, channel_start};
 use crate::kernels::expand;
 use crate::kernels::lanes::{pair, unpair};
-use shared::act;
+use shared::act::Act;
 use shared::winograd::INVERSE_OF_9;
 
 /// `Bᵀ d`, one axis of the input transform.
@@ -218,12 +218,16 @@ fn store(
 
 /// Channels come in order, so the first of a byte sets all of it.
 pub(super) fn put(g: &Geometry, pixel: &mut [u8], channel: usize, value: u8) {
-    let per_byte = 8 / g.spec.output.bits().clamp(1, 8) as usize;
-    if channel.is_multiple_of(per_byte) {
-        if let Some(b) = pixel.get_mut(channel / per_byte) {
-            *b = value;
-        }
-    } else {
-        act::set(pixel, g.spec.output, channel, value);
+    let (at, field) = match g.spec.output {
+        Act::U4 => (channel / 2, 4 * (channel % 2)),
+        Act::U2 => (channel / 4, 2 * (channel % 4)),
+        _ => (channel, 0),
+    };
+    if let Some(b) = pixel.get_mut(at) {
+        *b = if field == 0 {
+            value
+        } else {
+            *b | value << field
+        };
     }
 }
