@@ -116,6 +116,7 @@ impl FlashCaches {
         (offset < self.size).then_some(offset / LINE_BYTES)
     }
 
+    #[inline]
     fn enter(&mut self, line: u32) {
         let cached = self.instruction.touch(line);
         if !cached && line != self.prefetched {
@@ -174,6 +175,7 @@ impl LruCache {
         false
     }
 
+    #[cold]
     fn replace_oldest(&mut self, line: u32) {
         let mut oldest = 0;
         for way in 1..self.touched.len() {

@@ -56,12 +56,14 @@ impl Instr {
 
     /// Whether an instruction that starts with `first` is 32 bits long.
     #[must_use]
+    #[inline]
     pub const fn is_wide(first: u16) -> bool {
         first >= 0xE800
     }
 
     /// Bytes: 2 or 4.
     #[must_use]
+    #[inline]
     pub const fn size(self) -> u32 {
         if self.flags & WIDE != 0 { 4 } else { 2 }
     }
@@ -69,12 +71,14 @@ impl Instr {
     /// Whether the instruction may continue elsewhere than behind itself, at
     /// two more cycles if it does.
     #[must_use]
+    #[inline]
     pub const fn may_branch(self) -> bool {
         self.flags & BRANCH != 0
     }
 
     /// Whether this is a single load into a core register.
     #[must_use]
+    #[inline]
     pub const fn is_single_load(self) -> bool {
         self.flags & SINGLE_LOAD != 0
     }
@@ -82,6 +86,7 @@ impl Instr {
     /// Cycles at zero wait states when it executes right after `before`, without the
     /// refill of a taken branch.
     #[must_use]
+    #[inline]
     pub const fn cycles_after(self, before: Self) -> u32 {
         let waits = before.result & self.address != 0;
         let cycles = self.cycles as u32;

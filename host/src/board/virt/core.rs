@@ -2,6 +2,7 @@
 
 use super::bytes::Bytes;
 use cycle_model::Meter;
+use rsemu::cpu::arm::v7m::ArmV7m;
 use std::sync::Arc;
 
 /// Bit of the negative flag in xPSR.
@@ -133,6 +134,15 @@ impl Core {
             1 => self.sram.bytes.set_half(offset, value as u16),
             _ => self.sram.bytes.set_word(offset, value),
         }
+    }
+
+    /// Fetches the floating-point registers from the fallback.
+    #[cold]
+    pub fn fetch_floats(&mut self, cpu: &ArmV7m) {
+        for (n, value) in self.s.iter_mut().enumerate() {
+            *value = cpu.s(n as u8);
+        }
+        self.s_valid = true;
     }
 
     /// Whether `words` words at `address` can be loaded (or, for `store`, stored) here,

@@ -79,6 +79,7 @@ impl DecodeCache {
     }
 }
 
+#[cold]
 fn marker_at(markers: [u32; 2], pc: u32) -> Marker {
     match pc {
         _ if pc == markers[0] => Marker::Begin,
@@ -87,6 +88,7 @@ fn marker_at(markers: [u32; 2], pc: u32) -> Marker {
     }
 }
 
+#[cold]
 fn decode(word: u32, marker: Marker) -> Slot {
     let (first, second) = (word as u16, (word >> 16) as u16);
     let second_used = if Instr::is_wide(first) { second } else { 0 };

@@ -537,6 +537,7 @@ impl Core {
         self.xpsr |= if overflow { Q } else { 0 };
     }
 
+    #[inline]
     fn load_single(
         &mut self,
         address: u32,

@@ -44,6 +44,18 @@ pub struct Fault {
     pub address: u32,
 }
 
+/// Why the hot loop came back.
+enum Stop {
+    /// All instructions that it was allowed were executed.
+    Budget,
+    /// The next instruction is a marker's first.
+    Marker,
+    /// The next instruction lies outside of memory.
+    Unknown,
+    /// This instruction, at the PC and counted, is not the fast core's.
+    Fallback(Insn),
+}
+
 /// A Cortex-M4F with STM32F4 memories. It executes when told to and is deterministic.
 #[derive(Debug)]
 pub struct Machine {
@@ -160,38 +172,80 @@ impl Machine {
 
     /// Executes up to `budget` instructions, or until the core halts.
     pub fn run(&mut self, budget: u32) {
-        for _ in 0..budget {
-            if self.halted {
-                return;
+        let mut left = budget;
+        while left > 0 && !self.halted {
+            if self.interrupts || self.fallback_only || !self.breakpoints.is_empty() {
+                left -= 1;
+                self.step();
+                continue;
             }
-            self.step();
+            match self.burst(&mut left) {
+                Stop::Budget => return,
+                // `step` takes the marker's reading and executes its first instruction.
+                Stop::Marker | Stop::Unknown => {
+                    left -= 1;
+                    self.step();
+                }
+                Stop::Fallback(insn) => self.fall_back(&insn),
+            }
         }
+    }
+
+    /// Executes on the fast core as long as nothing else is needed: the hot loop.
+    fn burst(&mut self, left: &mut u32) -> Stop {
+        let Self {
+            core, code, cpu, ..
+        } = self;
+        let [flash, sram] = code;
+        let (flash_base, flash_len) = (core.flash.base, core.flash.bytes.len());
+        while *left > 0 {
+            let pc = core.r[15];
+            let in_flash = pc.wrapping_sub(flash_base) < flash_len;
+            let code = if in_flash { &mut *flash } else { &mut *sram };
+            let Some(slot) = code.slot(pc) else {
+                return Stop::Unknown;
+            };
+            if slot.marker != Marker::None {
+                return Stop::Marker;
+            }
+            *left -= 1;
+            core.meter.step(pc, slot.instr);
+            if core.fp_ready && !core.s_valid && matches!(slot.insn, Insn::Fp(_)) {
+                core.fetch_floats(cpu);
+            }
+            let size = slot.instr.size();
+            match core.execute(&slot.insn, size == 2) {
+                Flow::Next => core.r[15] = pc.wrapping_add(size),
+                Flow::Jump(target) => core.r[15] = target,
+                Flow::Fallback => return Stop::Fallback(slot.insn),
+            }
+        }
+        Stop::Budget
     }
 
     /// Executes one instruction, or halts in front of a breakpoint.
     pub(super) fn step(&mut self) {
         let pc = self.core.r[15];
-        let code = &mut self.code
-            [usize::from(pc.wrapping_sub(self.core.flash.base) >= self.core.flash.bytes.len())];
-        let Some(&slot) = code.slot(pc) else {
+        let in_flash = pc.wrapping_sub(self.core.flash.base) < self.core.flash.bytes.len();
+        let Some(&slot) = self.code[usize::from(!in_flash)].slot(pc) else {
             return self.step_unknown(pc);
         };
         if slot.marker != Marker::None {
             self.mark(slot.marker, pc);
         }
-        if !self.breakpoints.is_empty() && self.breakpoints.contains(&pc) {
+        if self.breakpoints.contains(&pc) {
             self.halted = true;
             return;
         }
-        if self.interrupts || self.fallback_only {
-            if !matches!(slot.insn, Insn::Bkpt { .. }) {
-                self.core.meter.step(pc, slot.instr);
-            }
+        if matches!(slot.insn, Insn::Bkpt { .. }) {
             return self.fall_back(&slot.insn);
         }
         self.core.meter.step(pc, slot.instr);
+        if self.interrupts || self.fallback_only {
+            return self.fall_back(&slot.insn);
+        }
         if self.core.fp_ready && !self.core.s_valid && matches!(slot.insn, Insn::Fp(_)) {
-            self.fetch_floats();
+            self.core.fetch_floats(&self.cpu);
         }
         match self.core.execute(&slot.insn, slot.instr.size() == 2) {
             Flow::Next => self.core.r[15] = pc.wrapping_add(slot.instr.size()),
@@ -308,14 +362,6 @@ impl Machine {
         });
         self.interrupts = interrupts;
         self.core.traps_unaligned = traps_unaligned;
-    }
-
-    /// Fetches the floating-point registers for the fast core.
-    pub(super) fn fetch_floats(&mut self) {
-        for (n, value) in self.core.s.iter_mut().enumerate() {
-            *value = self.cpu.s(n as u8);
-        }
-        self.core.s_valid = true;
     }
 
     fn record_fault(&mut self, pc: u32) {

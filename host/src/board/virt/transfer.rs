@@ -6,6 +6,7 @@ use rsemu::cpu::arm::v7m::fpisa::FpInsn;
 use rsemu::cpu::arm::v7m::isa::Size;
 
 impl Core {
+    #[inline]
     pub(super) fn store_single(
         &mut self,
         address: u32,
