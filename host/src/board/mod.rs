@@ -29,7 +29,7 @@ pub use open::{EngineChoice, Options, can_use_qemu, connected_probes, open, qemu
 pub use spec::BoardSpec;
 pub use table::LatencyTable;
 pub use timed::TimedBoard;
-pub use timing::{Extent, LayerTiming, TimingError, time_layer};
+pub use timing::{Extent, LayerTiming, TimingError, expected_crc32, time_layer};
 
 use cycle_model::Interval;
 use shared::message::{BenchLayer, Hello, Stack};
@@ -170,6 +170,6 @@ pub trait Board: Send {
 }
 
 #[cfg(test)]
-mod network_tests;
-#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod network_tests;

@@ -165,6 +165,19 @@ fn checked(board: &mut dyn Board, request: &BenchLayer) -> Result<Timing, Timing
     })
 }
 
+/// CRC-32 of the whole layer's output, computed by this build's portable kernel.
+///
+/// # Errors
+/// [`TimingError::Layer`] where the layer makes no sense.
+pub fn expected_crc32(key: &LayerKey) -> Result<u32, TimingError> {
+    expected(&BenchLayer {
+        spec: key.spec,
+        blocks: key.spec.blocks(),
+        density_percent: key.density_percent,
+        seed: SEED,
+    })
+}
+
 /// CRC-32 of the output that any board must give.
 fn expected(request: &BenchLayer) -> Result<u32, TimingError> {
     let error = |error| TimingError::Layer {
