@@ -128,36 +128,48 @@ impl FlashCaches {
 }
 
 /// A fully associative cache of line numbers that gives up the least recently used.
+///
+/// The ways form a ring in the order of their use, so that hit and miss take constant
+/// time: code that does not fit the cache misses often.
 #[derive(Debug, Clone)]
 struct LruCache {
     /// For each line of flash, the way that holds it.
     way_of: Vec<u8>,
-    /// The line each way holds, or [`NO_LINE`].
-    line_in: Vec<u32>,
-    /// When each way was last touched; 0 is never.
-    touched: Vec<u64>,
-    now: u64,
+    ways: Vec<Way>,
+    /// The most recently used way; the one before it in the ring is the least.
+    newest: u8,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    /// The line it holds, or [`NO_LINE`].
+    line: u32,
+    newer: u8,
+    older: u8,
 }
 
 impl LruCache {
     fn new(ways: u8, lines: usize) -> Self {
-        let ways = usize::from(ways.clamp(1, NOT_CACHED - 1));
+        let ways = ways.clamp(1, NOT_CACHED - 1);
+        let way = |n: u8| Way {
+            line: NO_LINE,
+            newer: if n == 0 { ways - 1 } else { n - 1 },
+            older: if n == ways - 1 { 0 } else { n + 1 },
+        };
         Self {
             way_of: vec![NOT_CACHED; lines],
-            line_in: vec![NO_LINE; ways],
-            touched: vec![0; ways],
-            now: 0,
+            ways: (0..ways).map(way).collect(),
+            newest: 0,
         }
     }
 
     fn clear(&mut self) {
-        for line in &mut self.line_in {
-            if *line != NO_LINE {
-                self.way_of[*line as usize] = NOT_CACHED;
+        for way in &mut self.ways {
+            if way.line != NO_LINE {
+                self.way_of[way.line as usize] = NOT_CACHED;
             }
-            *line = NO_LINE;
+            way.line = NO_LINE;
         }
-        self.touched.fill(0);
     }
 
     /// Makes `line` the most recently used; whether it was there already.
@@ -166,29 +178,40 @@ impl LruCache {
         let Some(&way) = self.way_of.get(line as usize) else {
             return false;
         };
-        self.now += 1;
-        if way != NOT_CACHED {
-            self.touched[usize::from(way)] = self.now;
-            return true;
+        if way == NOT_CACHED {
+            self.replace_oldest(line);
+            return false;
         }
-        self.replace_oldest(line);
-        false
+        if way != self.newest {
+            self.make_newest(way);
+        }
+        true
     }
 
-    #[cold]
     fn replace_oldest(&mut self, line: u32) {
-        let mut oldest = 0;
-        for way in 1..self.touched.len() {
-            if self.touched[way] < self.touched[oldest] {
-                oldest = way;
-            }
-        }
-        let evicted = std::mem::replace(&mut self.line_in[oldest], line);
+        let oldest = self.ways[usize::from(self.newest)].newer;
+        let way = &mut self.ways[usize::from(oldest)];
+        let evicted = std::mem::replace(&mut way.line, line);
         if evicted != NO_LINE {
             self.way_of[evicted as usize] = NOT_CACHED;
         }
-        self.way_of[line as usize] = oldest as u8;
-        self.touched[oldest] = self.now;
+        self.way_of[line as usize] = oldest;
+        // In a ring, the oldest is the newest's neighbour: turning the ring is enough.
+        self.newest = oldest;
+    }
+
+    /// Takes `way` out of the ring and puts it back as the newest.
+    fn make_newest(&mut self, way: u8) {
+        let Way { newer, older, .. } = self.ways[usize::from(way)];
+        self.ways[usize::from(newer)].older = older;
+        self.ways[usize::from(older)].newer = newer;
+        let second = self.newest;
+        let oldest = self.ways[usize::from(second)].newer;
+        self.ways[usize::from(way)].newer = oldest;
+        self.ways[usize::from(way)].older = second;
+        self.ways[usize::from(second)].newer = way;
+        self.ways[usize::from(oldest)].older = way;
+        self.newest = way;
     }
 }
 

@@ -111,3 +111,24 @@ fn a_block_fetches_what_its_instructions_fetch() {
     assert_eq!(whole.misses(), single.misses());
     assert!(whole.misses().instruction > 100);
 }
+
+#[test]
+fn the_ring_evicts_what_a_plain_list_would() {
+    for ways in [1u8, 2, 3, 8, 64] {
+        let (mut cache, mut list) = (LruCache::new(ways, 256), Vec::new());
+        let mut seed = 1u32;
+        for step in 0..5000 {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let line = (seed >> 16) % (u32::from(ways) * 2 + 1);
+            let hit = list.contains(&line);
+            list.retain(|&l| l != line);
+            list.insert(0, line);
+            list.truncate(usize::from(ways));
+            assert_eq!(cache.touch(line), hit, "{ways} ways, step {step}");
+            if step == 2500 {
+                cache.clear();
+                list.clear();
+            }
+        }
+    }
+}
