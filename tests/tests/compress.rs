@@ -1,0 +1,295 @@
+//! `compress` from the command line on a network of seconds: what it prints and leaves, and
+//! that a run comes to the same end however often it is killed.
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+use tests::command::Ran;
+use tests::fixture::{Fixture, write_model};
+
+/// Kills of the interrupted run.
+const KILLS: usize = 10;
+
+/// One unbroken run, which all tests look at.
+struct Unbroken {
+    fixture: Fixture,
+    ran: Ran,
+    took: Duration,
+}
+
+fn unbroken() -> &'static Unbroken {
+    static RUN: OnceLock<Unbroken> = OnceLock::new();
+    RUN.get_or_init(|| {
+        let fixture = Fixture::new();
+        // Firmware and command are built by the first call, which is no part of the time.
+        let warm = Ran::new(&mut fixture.compress("warm", &["--json"]));
+        assert_eq!(warm.code, Some(0), "{}", warm.stderr);
+        let started = Instant::now();
+        let ran = Ran::new(&mut fixture.compress("runs", &["--json", "--fresh"]));
+        Unbroken {
+            took: started.elapsed(),
+            fixture,
+            ran,
+        }
+    })
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    let object = value.as_object().unwrap_or_else(|| panic!("{value}"));
+    object.keys().map(String::as_str).collect()
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Policy and blob: what must be identical.
+fn result_of(run: &Path) -> [Vec<u8>; 2] {
+    ["policy.json", "model.blob"].map(|file| read(&run.join(file)))
+}
+
+#[test]
+fn the_summary_has_the_documented_keys_and_is_true() {
+    let run = unbroken();
+    let summary = run.ran.json();
+    let wanted = [
+        "run",
+        "board",
+        "seed",
+        "before",
+        "after",
+        "episodes",
+        "timings_measured",
+        "timings_cached",
+        "seconds",
+        "seconds_by_part",
+        "report",
+    ];
+    assert_eq!(keys(&summary), wanted);
+    let figures = [
+        "accuracy_float",
+        "accuracy_integer",
+        "accuracy_board",
+        "images_board",
+        "parameters",
+        "parameters_dense",
+        "macs",
+        "blob_bytes",
+        "sram_bytes",
+        "cycles",
+        "ms",
+    ];
+    for which in ["before", "after"] {
+        assert_eq!(keys(&summary[which]), figures);
+    }
+    let dir = run.fixture.run("runs");
+    let blob = read(&dir.join("model.blob"));
+    let parsed = shared::blob::Blob::new_checked(&blob).expect("a blob");
+    assert_eq!(summary["after"]["blob_bytes"], blob.len());
+    assert_eq!(
+        summary["after"]["sram_bytes"],
+        u64::from(parsed.header().arena_bytes)
+    );
+    assert_eq!(summary["after"]["images_board"], 2);
+    assert_eq!(summary["episodes"], 8);
+    assert_eq!(summary["timings_cached"], 0, "--fresh times anew");
+    let stored: Value = serde_json::from_slice(&read(&dir.join("summary.json"))).expect("JSON");
+    assert_eq!(stored, summary);
+    assert!(dir.join("report.html").is_file());
+    assert_eq!(run.ran.stdout.lines().count(), 1, "{}", run.ran.stdout);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_result_on_any_number_of_threads() {
+    let run = unbroken();
+    let mut again = run.fixture.compress("again", &["--json"]);
+    let summary = Ran::new(again.env("RAYON_NUM_THREADS", "1")).json();
+    assert_ne!(summary["timings_cached"], 0, "the table answers");
+    assert_eq!(summary["timings_measured"], 0);
+    let fixture = &run.fixture;
+    assert_eq!(
+        result_of(&fixture.run("again")),
+        result_of(&fixture.run("runs"))
+    );
+}
+
+#[test]
+fn a_run_that_is_killed_again_and_again_comes_to_the_same_end() {
+    let run = unbroken();
+    let fixture = &run.fixture;
+    let mut rng = shared::bench::Rng::new(run.took.as_nanos() as u32);
+    let (mut kills, mut chain, mut finished) = (0, 0, 0);
+    while kills < KILLS || finished == 0 {
+        let runs = format!("killed-{chain}");
+        let share = f64::from(rng.below(900) + 50) / 1000.0;
+        let patience = if kills < KILLS {
+            run.took.mul_f64(share)
+        } else {
+            Duration::from_secs(300)
+        };
+        match start_and_kill(fixture, &runs, patience) {
+            Ended::Killed => kills += 1,
+            Ended::Finished => {
+                let dir = fixture.run(&runs);
+                assert_eq!(result_of(&dir), result_of(&fixture.run("runs")));
+                finished += 1;
+                chain += 1;
+            }
+        }
+    }
+    println!("{kills} kills, {finished} runs finished, each like the unbroken one");
+}
+
+enum Ended {
+    Killed,
+    Finished,
+}
+
+/// Starts a run, or goes on with the one that is there, and kills it after `patience`.
+fn start_and_kill(fixture: &Fixture, runs: &str, patience: Duration) -> Ended {
+    let mut command = match fixture.all_runs(runs).first() {
+        // Killed before it had written its configuration: nothing was lost, nothing is there.
+        Some(dir) if !dir.join("config.json").is_file() => {
+            std::fs::remove_dir_all(dir).expect("removed");
+            fixture.compress(runs, &["--json"])
+        }
+        Some(dir) => fixture.host(&[
+            "compress",
+            "--json",
+            "--engine",
+            "in-process",
+            "--model",
+            "model",
+            "--data",
+            "pictures",
+            "--resume",
+            dir.to_str().expect("UTF-8"),
+        ]),
+        None => fixture.compress(runs, &["--json"]),
+    };
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("can be asked") {
+            let output = child.wait_with_output().expect("has ended");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(status.success(), "{said}");
+            return Ended::Finished;
+        }
+        if started.elapsed() > patience {
+            // SIGKILL: no handler, no clean-up.
+            child.kill().expect("is killed");
+            child.wait().expect("has ended");
+            return Ended::Killed;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn another_model_is_refused_on_resume_and_nothing_is_changed() {
+    let run = unbroken();
+    let fixture = &run.fixture;
+    write_model(&fixture.path("other"), 2);
+    let dir = fixture.run("runs");
+    let before = result_of(&dir);
+    let args = ["compress", "--resume", dir.to_str().expect("UTF-8")];
+    let ran = Ran::new(fixture.host(&args).args(["--model", "other"]));
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("made from another model"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.stderr.contains("\n  try  "), "{}", ran.stderr);
+    let ran = Ran::new(fixture.host(&args).args(["--seed", "7"]));
+    assert_eq!(ran.code, Some(2));
+    assert!(
+        ran.stderr.contains("keeps its own settings"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(result_of(&dir), before);
+}
+
+#[test]
+fn what_a_run_leaves_can_be_verified_inspected_and_reported() {
+    let run = unbroken();
+    let dir = run.fixture.run("runs");
+    let path = dir.to_str().expect("UTF-8");
+    let board = tests::board();
+    let verify = run
+        .fixture
+        .host(&[
+            "verify",
+            path,
+            "--data",
+            "pictures",
+            "--images",
+            "3",
+            "--board",
+            &board,
+            "--engine",
+            "in-process",
+            "--json",
+        ])
+        .output()
+        .expect("runs");
+    let stdout = String::from_utf8_lossy(&verify.stdout);
+    assert!(
+        verify.status.success(),
+        "{}",
+        String::from_utf8_lossy(&verify.stderr)
+    );
+    let verified: Value = serde_json::from_str(stdout.trim()).expect("JSON");
+    let wanted = [
+        "images",
+        "mismatched_logits",
+        "accuracy_board",
+        "accuracy_host",
+        "arena_predicted",
+        "arena_used",
+        "cycles_mean",
+    ];
+    assert_eq!(keys(&verified), wanted);
+    assert_eq!(
+        (&verified["images"], &verified["mismatched_logits"]),
+        (&3.into(), &0.into())
+    );
+    assert_eq!(verified["arena_used"], verified["arena_predicted"]);
+    assert_eq!(verified["accuracy_board"], verified["accuracy_host"]);
+
+    let inspected = Ran::new(&mut run.fixture.host(&["inspect", path, "--json"])).json();
+    let summary = run.ran.json();
+    for (total, after) in [
+        ("blob_bytes", "blob_bytes"),
+        ("arena_bytes", "sram_bytes"),
+        ("macs", "macs"),
+        ("parameters", "parameters"),
+        ("cycles", "cycles"),
+    ] {
+        assert_eq!(
+            inspected["total"][total], summary["after"][after],
+            "{total}"
+        );
+    }
+    let layers = inspected["layers"].as_array().expect("layers");
+    let bytes: u64 = layers.iter().filter_map(|l| l["bytes"].as_u64()).sum();
+    assert_eq!(
+        bytes + 48,
+        inspected["total"]["blob_bytes"].as_u64().expect("a number")
+    );
+
+    std::fs::remove_file(dir.join("report.html")).expect("removed");
+    let reported = Ran::new(&mut run.fixture.host(&["report", path, "--json"])).json();
+    let report = run
+        .fixture
+        .path(reported["report"].as_str().expect("a path"));
+    assert!(String::from_utf8_lossy(&read(&report)).starts_with("<!DOCTYPE html>"));
+}
