@@ -1,6 +1,6 @@
 //! The search adds up layers; the whole network must take what their sum says.
 
-use host::board::{Board, EngineChoice, Extent, Options, open, time_layer};
+use host::board::{EngineChoice, Extent, Options, open, time_layer};
 use host::lower::{Bits, choose_encoding, emit, plan};
 use host::search::price_net;
 use host::vgg::{Item, VggConfig};

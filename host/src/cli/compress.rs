@@ -72,9 +72,9 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
 
 fn start(args: &Args, output: &Output) -> Result<Compress<TimedBoard>> {
     let settings = args.tuning.settings()?;
-    let input = args.input.load()?;
-    // A board that is not there is found out before anything is built for it.
+    // A board that is not there is found out before anything is loaded or built for it.
     crate::board::spec::find(args.board.name())?;
+    let input = args.input.load()?;
     let board = open(&args.board, &input, args.fresh, output)?;
     let limits = board.limits();
     let job = Compress::start(input, settings, board, &args.runs, output.ui())?;

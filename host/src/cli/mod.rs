@@ -51,6 +51,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Compress a network for a board; what runs where nothing is said.
+    #[command(args_override_self = true)]
     Compress(Box<compress::Args>),
     /// Train a VGG on pictures.
     Train(train::Args),

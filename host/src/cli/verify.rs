@@ -36,6 +36,8 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
+    // A board that is not there is found out before pictures are loaded for it.
+    crate::board::spec::find(args.board.name())?;
     let file = blob_file(args)?;
     let net = from_blob(&file.blob()).map_err(|error| {
         Complaint::input(format!("blob: {error}"))
