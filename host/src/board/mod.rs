@@ -170,6 +170,6 @@ pub trait Board: Send {
 }
 
 #[cfg(test)]
-mod tests;
-#[cfg(test)]
 mod network_tests;
+#[cfg(test)]
+mod tests;
