@@ -3,28 +3,15 @@
 use super::bytes::Bytes;
 use super::core::{CYCCNT, Core, Flow, Window};
 use super::decode::{DecodeCache, Marker};
-use super::flash::{FLASH_REGISTERS, Flash};
-use super::peripherals::{PERIPHERALS, PERIPHERALS_BYTES, Peripherals};
+use super::flash::Flash;
+use super::parts::{Parts, address_space};
 use super::reads::data_read;
-use cycle_model::{FlashGeometry, Instr, Interval, Meter};
+use cycle_model::{Instr, Interval, Meter};
 use rsemu::core::error::Error as MapError;
-use rsemu::core::space::{AddressSpace, Region};
+use rsemu::core::space::AddressSpace;
 use rsemu::cpu::arm::v7m::isa::Insn;
 use rsemu::cpu::arm::v7m::{ArmV7m, Config, Regs};
 use std::sync::Arc;
-
-/// What the virtual microcontroller is made of.
-#[derive(Debug, Clone, Copy)]
-pub struct Parts {
-    /// Address and bytes of flash, and the lines of its caches.
-    pub flash: FlashGeometry,
-    /// Address of SRAM.
-    pub sram_base: u32,
-    /// Bytes of SRAM.
-    pub sram_size: u32,
-    /// Cycles that a read of flash takes more than one of SRAM.
-    pub wait_states: u32,
-}
 
 /// Why the core stands still though nobody stopped it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -397,34 +384,4 @@ impl Machine {
             }
         }
     }
-}
-
-fn address_space(
-    parts: &Parts,
-    flash: &Flash,
-    sram: &Arc<Bytes>,
-) -> Result<AddressSpace, MapError> {
-    let space = AddressSpace::new("cpu", 32);
-    {
-        let mut map = space.topology();
-        let (flash_size, sram_size) = (u64::from(parts.flash.size), u64::from(parts.sram_size));
-        map.map(
-            Region::io("flash", flash_size, Arc::new(flash.clone())),
-            u64::from(parts.flash.base),
-        )?;
-        map.map(
-            Region::io("sram", sram_size, sram.clone()),
-            u64::from(parts.sram_base),
-        )?;
-        map.map(
-            Region::io("flash controller", 0x20, Arc::new(flash.registers())),
-            u64::from(FLASH_REGISTERS),
-        )?;
-        let peripherals = Arc::new(Peripherals::default());
-        map.map(
-            Region::io("peripherals", PERIPHERALS_BYTES, peripherals),
-            u64::from(PERIPHERALS),
-        )?;
-    }
-    Ok(space)
 }

@@ -1,6 +1,6 @@
 //! The fast core is held equal to the complete emulator on random instructions.
 
-use super::machine::{Machine, Parts};
+use super::{Machine, Parts};
 use cycle_model::{FlashGeometry, Instr};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
