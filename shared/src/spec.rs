@@ -34,6 +34,9 @@ pub enum Kernel {
     /// Tiles of 4x4 outputs by 36 multiplications instead of 144, see [`crate::winograd`]:
     /// 3x3, stride 1, unsigned input and output, and only where it is proven exact.
     Winograd4 = 1,
+    /// Tiles of 2x2 outputs by 16 multiplications instead of 36, for small maps; else as
+    /// [`Kernel::Winograd4`], and exact far more often.
+    Winograd2 = 2,
 }
 
 /// How the sequence of weights of a block is stored.
@@ -67,6 +70,7 @@ impl Kernel {
         match code {
             0 => Some(Self::Direct),
             1 => Some(Self::Winograd4),
+            2 => Some(Self::Winograd2),
             _ => None,
         }
     }
@@ -75,7 +79,7 @@ impl Kernel {
     #[must_use]
     pub const fn block_channels(self) -> u16 {
         match self {
-            Self::Direct | Self::Winograd4 => 2,
+            Self::Direct | Self::Winograd4 | Self::Winograd2 => 2,
         }
     }
 
@@ -85,6 +89,17 @@ impl Kernel {
         match self {
             Self::Direct => "direct",
             Self::Winograd4 => "winograd4",
+            Self::Winograd2 => "winograd2",
+        }
+    }
+
+    /// Output rows and columns that are computed together.
+    #[must_use]
+    pub const fn tile_side(self) -> u32 {
+        match self {
+            Self::Direct => 1,
+            Self::Winograd4 => 4,
+            Self::Winograd2 => 2,
         }
     }
 }
@@ -341,7 +356,7 @@ impl LayerSpec {
                 accumulators: 0,
             };
         }
-        if matches!(self.kernel, Kernel::Winograd4) {
+        if !matches!(self.kernel, Kernel::Direct) {
             return self.winograd_scratch();
         }
         let out_w = self.conv_out().1 as u32;
@@ -356,17 +371,14 @@ impl LayerSpec {
     }
 
     const fn winograd_scratch(&self) -> ScratchPlan {
-        let pair = winograd::POSITIONS.saturating_mul(self.c_in4() / 2 * 4);
+        let pair = winograd::positions(self.kernel).saturating_mul(self.c_in4() / 2 * 4);
+        let sums = winograd::sum_bytes(self.kernel);
         let quads = winograd::quads(self, self.strip_rows);
         let weights = self.sequence_len().saturating_mul(4);
         ScratchPlan {
             activations: pair.saturating_mul(4).saturating_mul(quads),
             weights: pair.saturating_mul(2),
-            accumulators: if weights > winograd::SUM_BYTES {
-                weights
-            } else {
-                winograd::SUM_BYTES
-            },
+            accumulators: if weights > sums { weights } else { sums },
         }
     }
 
@@ -421,7 +433,7 @@ impl LayerSpec {
             return Err(SpecError::Kernel);
         }
         let whole = self.strip_rows == self.conv_out().0;
-        if !whole && !(self.strip_rows as u32).is_multiple_of(winograd::TILE) {
+        if !whole && !(self.strip_rows as u32).is_multiple_of(self.kernel.tile_side()) {
             return Err(SpecError::Strip);
         }
         Ok(())
@@ -479,10 +491,10 @@ impl LayerSpec {
             Kernel::Direct => {
                 strip + sequence * 4 + self.pool as u64 * self.conv_out().1 as u64 * 8
             }
-            Kernel::Winograd4 => {
+            Kernel::Winograd4 | Kernel::Winograd2 => {
                 let quads = winograd::quads(self, self.strip_rows) as u64;
-                let pair = winograd::POSITIONS as u64 * self.c_in4() as u64 * 2;
-                pair * (4 * quads + 2) + sequence * 4 + winograd::SUM_BYTES as u64
+                let pair = winograd::positions(self.kernel) as u64 * self.c_in4() as u64 * 2;
+                pair * (4 * quads + 2) + sequence * 4 + winograd::sum_bytes(self.kernel) as u64
             }
         };
         // Twice the sequence at 8 bits is an upper bound of any encoding of a channel.
@@ -500,9 +512,9 @@ impl LayerSpec {
 
 /// How a kernel divides its scratch, in bytes, in this order.
 ///
-/// [`Kernel::Winograd4`] holds transformed values as `i16`: groups of four input tiles,
-/// `[quad][36][c_in4][4]`, then weights, `[36][c_in4][2]`, then in one place first the weights
-/// as they are and afterwards the sums, `[2][4][36]` as `i32`.
+/// The Winograd kernels hold transformed values as `i16`: groups of four input tiles,
+/// `[quad][p][c_in4][4]` with 36 or 16 positions `p`, then weights, `[p][c_in4][2]`, then in
+/// one place first the weights as they are and afterwards the sums, `[2][4][p]` as `i32`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScratchPlan {
     /// Input rows of a strip as `i16`, `[rows, in_w, c_in4]`.

@@ -1,4 +1,4 @@
-//! Exact integer Winograd F(4x4,3x3): its sizes, and when it is exact.
+//! Exact integer Winograd, F(4x4,3x3) and F(2x2,3x3): sizes, and when it is exact.
 //!
 //! A tile of 4x4 outputs of a 3x3 convolution of stride 1 takes 36 multiplications a
 //! channel instead of 144: the 6x6 inputs `d` and the 3x3 weights `g` are transformed to
@@ -11,20 +11,34 @@
 //! That is `9 · 2^k · y` with k from 2 to 6. All of it is computed modulo 2^32, where 9 has
 //! an inverse; what is left is shifted down by k. So the result is exact if and only if
 //! `64 · y` fits 32 bits, whatever the intermediate sums do.
+//!
+//! F(2x2,3x3) is the same with points 0, ±1 and ∞: 16 multiplications for 36, rows (1,0,0),
+//! (1,1,1), (1,−1,1), (0,0,1), f = (2, 2), exact where `4 · y` fits 32 bits. So it is exact
+//! wherever F(4x4,3x3) is.
 
-use crate::spec::LayerSpec;
+use crate::spec::{Kernel, LayerSpec};
 
-/// Output rows and columns of a tile.
+/// Output rows and columns of a tile of F(4x4,3x3).
 pub const TILE: u32 = 4;
 
-/// Elements of a transformed tile, 6 x 6.
-pub const POSITIONS: u32 = 36;
+/// Elements of a transformed tile; 0 for a kernel that has none.
+#[must_use]
+pub const fn positions(kernel: Kernel) -> u32 {
+    match kernel {
+        Kernel::Direct => 0,
+        Kernel::Winograd4 => 36,
+        Kernel::Winograd2 => 16,
+    }
+}
 
 /// The inverse of 9 modulo 2^32.
 pub const INVERSE_OF_9: u32 = 0x38e3_8e39;
 
 /// Bytes of the sums of two output channels and four tiles.
-pub const SUM_BYTES: u32 = 2 * 4 * POSITIONS * 4;
+#[must_use]
+pub const fn sum_bytes(kernel: Kernel) -> u32 {
+    2 * 4 * positions(kernel) * 4
+}
 
 /// Whether F(4x4,3x3) is exact for an output channel.
 ///
@@ -44,9 +58,10 @@ pub const fn is_exact(positive: u64, negative: u64, a_max: u32) -> bool {
 /// Groups of four tiles in a strip of `rows` output rows.
 #[must_use]
 pub const fn quads(spec: &LayerSpec, rows: u16) -> u32 {
-    let columns = (spec.conv_out().1 as u32).div_ceil(TILE);
+    let side = spec.kernel.tile_side();
+    let columns = (spec.conv_out().1 as u32).div_ceil(side);
     (rows as u32)
-        .div_ceil(TILE)
+        .div_ceil(side)
         .saturating_mul(columns)
         .div_ceil(4)
 }

@@ -86,7 +86,7 @@ pub const FAST: bool = dot::FAST;
 pub const fn is_fast(spec: &LayerSpec) -> bool {
     match spec.kernel {
         Kernel::Direct => dot::FAST,
-        Kernel::Winograd4 => winograd::FAST,
+        Kernel::Winograd4 | Kernel::Winograd2 => winograd::FAST,
     }
 }
 
@@ -130,7 +130,9 @@ pub fn run_layer(
                 .ok_or(LayerError::Buffers)?;
             match spec.kernel {
                 Kernel::Direct => conv::run(layer, r_c, blocks, input, output, scratch),
-                Kernel::Winograd4 => winograd::run(layer, blocks, input, output, scratch),
+                Kernel::Winograd4 | Kernel::Winograd2 => {
+                    winograd::run(layer, blocks, input, output, scratch)
+                }
             }
         }
     }

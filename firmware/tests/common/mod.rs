@@ -205,13 +205,13 @@ pub fn generate(rng: &mut Rng) -> LayerSpec {
     }
 }
 
-/// A random layer that F(4x4,3x3) computes.
+/// A random layer that a Winograd kernel computes.
 pub fn generate_winograd(rng: &mut Rng) -> LayerSpec {
     loop {
         let base = candidate(rng);
         let spec = LayerSpec {
             kind: Kind::Conv,
-            kernel: Kernel::Winograd4,
+            kernel: pick(rng, &[Kernel::Winograd4, Kernel::Winograd2]),
             k_h: 3,
             k_w: 3,
             stride: 1,
@@ -222,7 +222,7 @@ pub fn generate_winograd(rng: &mut Rng) -> LayerSpec {
             ..base
         };
         let rows = spec.conv_out().0;
-        let strip = 4 * (1 + rng.below(4) as u16);
+        let strip = spec.kernel.tile_side() as u16 * (1 + rng.below(4) as u16);
         let spec = LayerSpec {
             strip_rows: if rng.below(2) == 0 { rows } else { strip },
             ..spec

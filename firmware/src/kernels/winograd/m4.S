@@ -1,5 +1,5 @@
 @ Exact integer Winograd F(4x4,3x3) for ARMv7E-M with an FPU, whose registers hold counters
-@ and intermediate values. Layouts are in mod.rs, the algebra in shared/src/winograd.rs.
+@ and intermediate values; the products of F(2x2,3x3) too, whose other stages are in m4_2x2.S. Layouts are in mod.rs, the algebra in shared/src/winograd.rs.
     .syntax unified
     .fpu fpv4-sp-d16
 
@@ -12,7 +12,7 @@
 \name:
     .endm
 
-@ ---- Products: 2 channels x 4 tiles at 36 positions -----------------------------------
+@ ---- Products: 2 channels x 4 tiles at 36 or 16 positions -----------------------------
 @ r0-r3 sums of channel 0, r4-r7 of channel 1; r12 weights, lr tiles. A pair of lanes takes
 @ 6 loads (4 and 2 in a row) and 8 SMLAD: 16 cycles for 16 multiplications. The unrolled
 @ loop is entered so that the groups need not be a multiple of 8.
@@ -35,26 +35,27 @@
     smlad r7, r9, r11, r7
     .endm
 
-    wg_function pressboard_winograd_multiply
+    .macro wg_multiply name, positions
+    wg_function \name
     push {r4-r11, lr}
     ldm r0, {r1-r4}             @ weights, tiles, sums, groups
     mov lr, r2
     vmov s0, r3
-    add r3, r3, #144
+    add r3, r3, #4*\positions
     vmov s1, r3
     lsl r5, r4, #5
     vmov s3, r5
     ands r6, r4, #7
     it eq
     moveq r6, #8
-    movw r7, #:lower16:.Lwg_products
-    movt r7, #:upper16:.Lwg_products
+    movw r7, #:lower16:.Lwg_products\positions
+    movt r7, #:upper16:.Lwg_products\positions
     mov r8, #112
     mls r7, r6, r8, r7
     orr r7, r7, #1
     vmov s5, r7
     rsb r6, r6, #8              @ groups that the first turn leaves out
-    mov r8, #576
+    mov r8, #16*\positions
     mls r1, r6, r8, r1
     vmov s4, r1
 1:
@@ -78,24 +79,24 @@
     .rept 8
     wg_pair at
     wg_pair at+8
-    .set at, at+576
+    .set at, at+16*\positions
     .endr
-.Lwg_products:
+.Lwg_products\positions:
     vmov r8, s2
-    add r12, r12, #4608
+    add r12, r12, #128*\positions
     cmp lr, r8
     bne 2b
     vmov r8, s0
     vmov r9, s1
     vmov r10, s4
-    str r0, [r8]
-    str r1, [r8, #144]
-    str r2, [r8, #288]
-    str r3, [r8, #432]
-    str r4, [r8, #576]
-    str r5, [r8, #720]
-    str r6, [r8, #864]
-    str r7, [r8, #1008]
+    str r0, [r8, #0*\positions]
+    str r1, [r8, #4*\positions]
+    str r2, [r8, #8*\positions]
+    str r3, [r8, #12*\positions]
+    str r4, [r8, #16*\positions]
+    str r5, [r8, #20*\positions]
+    str r6, [r8, #24*\positions]
+    str r7, [r8, #28*\positions]
     add r8, r8, #4
     add r10, r10, #16
     vmov s0, r8
@@ -103,6 +104,10 @@
     cmp r8, r9
     bne 1b
     pop {r4-r11, pc}
+    .endm
+
+    wg_multiply pressboard_winograd_multiply, 36
+    wg_multiply pressboard_winograd_multiply2, 16
 
 @ ---- Weights: one channel ---------------------------------------------------------------
 @ Columns of the taps first, then rows. Unscaled rows (1,0,0), (1,1,1), (1,-1,1), (1,2,4),

@@ -1,9 +1,13 @@
 //! The stages on Cortex-M4: which of them the assembly does, and what stays portable.
 
-use super::m4_asm::{self as asm, Input, Multiply, Output};
+use super::m4_asm::{self as asm, Input, Multiply, Output, STAGES_2, STAGES_4, Stages};
 use super::portable;
-use super::{Block, Geometry, SIDE, Tile};
+use super::{Block, Geometry, Tile};
 use shared::act::Act;
+
+fn stages(g: &Geometry) -> &'static Stages {
+    if g.side == 2 { &STAGES_2 } else { &STAGES_4 }
+}
 
 /// See [`portable::input`]. Assembly for 8 and 4 bits and whole groups of channels.
 pub fn input(g: &Geometry, tile: Tile, input: &[u8], quad: &mut [u32], slot: usize) {
@@ -20,7 +24,8 @@ pub fn input(g: &Geometry, tile: Tile, input: &[u8], quad: &mut [u32], slot: usi
     }
     let pad = usize::from(g.spec.pad);
     let on = |at: usize, len: u16| at >= pad && at - pad < usize::from(len);
-    let columns = (0..6).fold(0, |mask, i| {
+    let patch = g.side + 2;
+    let columns = (0..patch).fold(0, |mask, i| {
         mask | u32::from(on(tile.x + i, g.spec.in_w)) << i
     });
     let rows: [bool; 6] = core::array::from_fn(|i| on(tile.y + i, g.spec.in_h));
@@ -37,21 +42,23 @@ pub fn input(g: &Geometry, tile: Tile, input: &[u8], quad: &mut [u32], slot: usi
         groups,
         out: quad.as_mut_ptr().wrapping_add(slot),
     };
-    let interior = columns == 0x3f && rows == [true; 6];
+    let rows_there = rows.iter().take(patch).all(|&there| there);
+    let interior = columns == (1 << patch) - 1 && rows_there;
+    let [inside, edge, edge4] = stages(g).input;
     // SAFETY: every pixel that a mask admits lies in `input`, `groups` whole groups of it are
-    // read; 36 positions of `groups` pairs of words are written to the quad, which has them.
+    // read; all positions of two words a group are written to the quad, which has them.
     unsafe {
         match (bytes, interior) {
-            (4, true) => asm::pressboard_winograd_input(&raw const arguments),
-            (4, false) => asm::pressboard_winograd_edge(&raw const arguments),
-            _ => asm::pressboard_winograd_edge4(&raw const arguments),
+            (4, true) => inside(&raw const arguments),
+            (4, false) => edge(&raw const arguments),
+            _ => edge4(&raw const arguments),
         }
     }
 }
 
 /// See [`portable::weights`].
 pub fn weights(g: &Geometry, plain: &[u32], out: &mut [u32]) {
-    if plain.len() < 18 * g.pairs || out.len() < 72 * g.pairs || g.pairs < 2 {
+    if plain.len() < 18 * g.pairs || out.len() < 2 * g.positions() * g.pairs || g.pairs < 2 {
         return;
     }
     for channel in 0..2 {
@@ -59,15 +66,16 @@ pub fn weights(g: &Geometry, plain: &[u32], out: &mut [u32]) {
             plain.as_ptr().wrapping_add(channel),
             out.as_mut_ptr().wrapping_add(channel),
         );
-        // SAFETY: nine taps of `pairs` pairs of two words are read, 36 positions of as many
+        // SAFETY: nine taps of `pairs` pairs of two words are read, all positions of as many
         // are written; both lengths were checked.
-        unsafe { asm::pressboard_winograd_weights(from, to, g.pairs) };
+        unsafe { (stages(g).weights)(from, to, g.pairs) };
     }
 }
 
 /// See [`portable::multiply`].
 pub fn multiply(g: &Geometry, quad: &[u32], weights: &[u32], sums: &mut [u32]) {
-    let fits = quad.len() >= g.quad() && weights.len() >= 72 * g.pairs && sums.len() >= 288;
+    let sizes = (2 * g.positions() * g.pairs, 8 * g.positions());
+    let fits = quad.len() >= g.quad() && weights.len() >= sizes.0 && sums.len() >= sizes.1;
     if !fits || g.pairs < 2 {
         return;
     }
@@ -77,12 +85,12 @@ pub fn multiply(g: &Geometry, quad: &[u32], weights: &[u32], sums: &mut [u32]) {
         sums: sums.as_mut_ptr(),
         groups: g.pairs / 2,
     };
-    // SAFETY: reads a quad and a block's weights, writes 288 sums; lengths were checked.
-    unsafe { asm::pressboard_winograd_multiply(&raw const arguments) };
+    // SAFETY: reads a quad and a block's weights, writes its sums; lengths were checked.
+    unsafe { (stages(g).multiply)(&raw const arguments) };
 }
 
 /// Bytes that the outputs of four tiles of two channels take at most.
-const BUFFER: usize = 4 * SIDE * SIDE * 2;
+const BUFFER: usize = 4 * 4 * 4 * 2;
 
 /// See [`portable::output`]. Whole quads of 8 bits go straight to their place; else through
 /// a small buffer, `[tile][row][column][channel]`.
@@ -93,18 +101,20 @@ pub fn output(
     tiles: impl Iterator<Item = Tile>,
     output: &mut [u8],
 ) {
-    if sums.len() < 288 {
+    if sums.len() < 8 * g.positions() {
         return;
     }
     let pool = if g.spec.pool == 2 { 2 } else { 1 };
     let (mut places, mut whole, mut count) = ([Tile { y: 0, x: 0 }; 4], true, 0);
     for (place, tile) in places.iter_mut().zip(tiles) {
         *place = tile;
-        whole &= tile.y + SIDE <= g.rows && tile.x + SIDE <= g.columns;
+        whole &= tile.y + g.side <= g.rows && tile.x + g.side <= g.columns;
         count += 1;
     }
     let at = |t: Tile| t.y / pool * g.out_row + t.x / pool * g.out_pixel;
     let last = g.out_row * (g.rows / pool);
+    // F(2x2,3x3) always writes both channels.
+    whole &= g.side == 4 || block.channels == 2;
     if whole && count == 4 && g.spec.output == Act::U8 && output.len() >= last {
         let base = output.as_mut_ptr();
         let to = places.map(|t| base.wrapping_add(at(t) + block.channel));
@@ -112,7 +122,7 @@ pub fn output(
         return;
     }
     let mut buffer = [0u8; BUFFER];
-    let side = SIDE / pool;
+    let side = g.side / pool;
     let base = buffer.as_mut_ptr();
     let to = [0, 1, 2, 3].map(|i| base.wrapping_add(i * 2 * side * side));
     transform(g, block, sums, to, 2, 2 * side);
@@ -148,13 +158,25 @@ fn transform(
         multiplier: r.m(),
         shift: r.shift(),
     });
-    let function = if g.spec.pool == 2 {
-        asm::pressboard_winograd_output_pooled
-    } else {
-        asm::pressboard_winograd_output
-    };
+    let pooled = g.spec.pool == 2;
     let (sums, to, parameters) = (sums.as_ptr(), to.as_ptr(), parameters.as_ptr());
-    // SAFETY: reads 36 sums of each tile and channel, which are there; writes 4x4 (pooled 2x2)
-    // bytes a channel to each of `to`, which the caller has room for.
-    unsafe { function(sums, to, parameters, column, row, 4, block.channels) };
+    // SAFETY: reads the sums of each tile and channel, which are there; writes the tile's
+    // bytes of each channel to each of `to`, which the caller has room for.
+    unsafe {
+        if g.side == 2 {
+            let function = if pooled {
+                asm::pressboard_winograd_output2_pooled
+            } else {
+                asm::pressboard_winograd_output2
+            };
+            function(sums, to, parameters, row, column);
+        } else {
+            let function = if pooled {
+                asm::pressboard_winograd_output_pooled
+            } else {
+                asm::pressboard_winograd_output
+            };
+            function(sums, to, parameters, column, row, 4, block.channels);
+        }
+    }
 }

@@ -1,8 +1,12 @@
-//! What the assembly in `m4.S` takes.
+//! What the assembly in `m4.S` and `m4_2x2.S` takes.
 
 use core::arch::global_asm;
 
-global_asm!(include_str!("m4.S"), options(raw));
+// One piece, since the second file uses macros of the first.
+global_asm!(
+    concat!(include_str!("m4.S"), include_str!("m4_2x2.S")),
+    options(raw)
+);
 
 /// One tile's input.
 #[repr(C)]
@@ -40,18 +44,69 @@ pub struct Output {
     pub shift: u32,
 }
 
+/// A stage's function for a tile's input.
+pub type InputStage = unsafe extern "C" fn(*const Input);
+
+/// The functions of one kernel.
+pub struct Stages {
+    /// A tile of 8 bits all of whose pixels exist; any tile of 8 bits; any of 4.
+    pub input: [InputStage; 3],
+    /// The `pairs` pairs of a channel's weights, `[9][pairs]` every second word.
+    pub weights: unsafe extern "C" fn(*const u32, *mut u32, usize),
+    /// A quad times a block.
+    pub multiply: unsafe extern "C" fn(*const Multiply),
+}
+
+/// F(4x4,3x3).
+pub const STAGES_4: Stages = Stages {
+    input: [
+        pressboard_winograd_input,
+        pressboard_winograd_edge,
+        pressboard_winograd_edge4,
+    ],
+    weights: pressboard_winograd_weights,
+    multiply: pressboard_winograd_multiply,
+};
+
+/// F(2x2,3x3).
+pub const STAGES_2: Stages = Stages {
+    input: [
+        pressboard_winograd_input2,
+        pressboard_winograd_edge2,
+        pressboard_winograd_edge24,
+    ],
+    weights: pressboard_winograd_weights2,
+    multiply: pressboard_winograd_multiply2,
+};
+
 unsafe extern "C" {
-    /// Transforms a tile of 8 bits all of whose pixels exist.
-    pub fn pressboard_winograd_input(arguments: *const Input);
-    /// Transforms any tile of 8 bits.
-    pub fn pressboard_winograd_edge(arguments: *const Input);
-    /// Transforms any tile of 4 bits.
-    pub fn pressboard_winograd_edge4(arguments: *const Input);
-    /// Transforms the `pairs` pairs of a channel's weights, `[9][pairs]` every second word.
-    pub fn pressboard_winograd_weights(plain: *const u32, out: *mut u32, pairs: usize);
-    /// Multiplies a quad by a block.
-    pub fn pressboard_winograd_multiply(arguments: *const Multiply);
-    /// Transforms sums back and requantizes: `column` and `row` are steps in bytes.
+    fn pressboard_winograd_input(arguments: *const Input);
+    fn pressboard_winograd_edge(arguments: *const Input);
+    fn pressboard_winograd_edge4(arguments: *const Input);
+    fn pressboard_winograd_weights(plain: *const u32, out: *mut u32, pairs: usize);
+    fn pressboard_winograd_multiply(arguments: *const Multiply);
+    fn pressboard_winograd_input2(arguments: *const Input);
+    fn pressboard_winograd_edge2(arguments: *const Input);
+    fn pressboard_winograd_edge24(arguments: *const Input);
+    fn pressboard_winograd_weights2(plain: *const u32, out: *mut u32, pairs: usize);
+    fn pressboard_winograd_multiply2(arguments: *const Multiply);
+    /// F(2x2,3x3): transforms the sums of four tiles and two channels back and requantizes.
+    pub fn pressboard_winograd_output2(
+        sums: *const u32,
+        to: *const *mut u8,
+        parameters: *const Output,
+        row: usize,
+        column: usize,
+    );
+    /// The same with a 2x2 max-pool before the requantization.
+    pub fn pressboard_winograd_output2_pooled(
+        sums: *const u32,
+        to: *const *mut u8,
+        parameters: *const Output,
+        row: usize,
+        column: usize,
+    );
+    /// F(4x4,3x3): transforms sums back and requantizes; `column` and `row` are steps in bytes.
     pub fn pressboard_winograd_output(
         sums: *const u32,
         to: *const *mut u8,

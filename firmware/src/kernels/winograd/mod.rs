@@ -1,9 +1,9 @@
-//! Convolution 3x3 of stride 1 by exact integer Winograd F(4x4,3x3).
+//! Convolution 3x3 of stride 1 by exact integer Winograd, F(4x4,3x3) and F(2x2,3x3).
 //!
 //! [`shared::winograd`] has the algebra and says when it is exact. For each strip of output
 //! rows the tiles that it reads are transformed once, in groups of four (quads); for each
 //! block of two output channels the weights are unpacked as for the direct kernel and
-//! transformed, then for each quad the 36 positions are multiplied and summed over the
+//! transformed, then for each quad the 36 or 16 positions are multiplied and summed over the
 //! input channels, and the sums are transformed back, pooled, requantized and stored.
 //!
 //! Scratch, in words of two 16-bit lanes, `pairs = c_in4 / 2`:
@@ -11,7 +11,7 @@
 //! - weights, `[pair / 2][position][pair % 2][channel of 2]`
 //! - sums, `[channel of 2][tile of 4][position]`, where the plain weights were before
 //!
-//! Positions count columns first, `6 · column + row`. [`portable`] defines each stage; on a
+//! Positions count columns first, `6 · column + row` or `4 · column + row`. [`portable`] defines each stage; on a
 //! core with the DSP extension the same stages run in assembly where the shape allows.
 
 #[cfg(all(feature = "dsp", feature = "fpu", target_arch = "arm"))]
@@ -31,15 +31,13 @@ pub const FAST: bool = cfg!(all(feature = "dsp", feature = "fpu", target_arch = 
 use super::{Blocks, LayerError, unpack};
 use shared::blob::Layer;
 use shared::semantics::Requant;
-use shared::spec::LayerSpec;
-use shared::winograd::TILE;
-
-/// Output rows and columns of a tile.
-const SIDE: usize = TILE as usize;
+use shared::spec::{Kernel, LayerSpec};
 
 /// What the stages need to know of a layer.
 struct Geometry<'a> {
     spec: &'a LayerSpec,
+    /// Output rows and columns of a tile, 4 or 2.
+    side: usize,
     /// Rows and columns of the convolution that reach the output.
     rows: usize,
     columns: usize,
@@ -59,14 +57,20 @@ impl<'a> Geometry<'a> {
     fn new(spec: &'a LayerSpec) -> Self {
         let columns = spec.conv_out().1;
         let pool = usize::from(spec.pool).max(1);
+        let side = if spec.kernel == Kernel::Winograd2 {
+            2
+        } else {
+            4
+        };
         let (out_h, out_w) = spec.out_hw();
         let in_pixel = spec.input.pixel_bytes(spec.c_in) as usize;
         let out_pixel = spec.output.pixel_bytes(spec.c_out) as usize;
         Self {
             spec,
+            side,
             rows: usize::from(out_h) * pool,
             columns: usize::from(out_w) * pool,
-            across: usize::from(columns).div_ceil(SIDE),
+            across: usize::from(columns).div_ceil(side),
             pairs: spec.c_in4() as usize / 2,
             in_pixel,
             in_row: in_pixel * usize::from(spec.in_w),
@@ -75,9 +79,14 @@ impl<'a> Geometry<'a> {
         }
     }
 
+    /// Elements of a transformed tile.
+    fn positions(&self) -> usize {
+        (self.side + 2) * (self.side + 2)
+    }
+
     /// Words of a quad's transformed tiles.
     fn quad(&self) -> usize {
-        36 * self.pairs * 4
+        self.positions() * self.pairs * 4
     }
 }
 
@@ -120,10 +129,10 @@ pub fn run(
     let mut start = 0;
     while start < g.rows {
         let end = (start + usize::from(spec.strip_rows).max(1)).min(g.rows);
-        let count = (end - start).div_ceil(SIDE) * g.across;
+        let count = (end - start).div_ceil(g.side) * g.across;
         let tile_at = |i: usize| Tile {
-            y: start + i / g.across.max(1) * SIDE,
-            x: i % g.across.max(1) * SIDE,
+            y: start + i / g.across.max(1) * g.side,
+            x: i % g.across.max(1) * g.side,
         };
         for i in 0..count {
             let at = i / 4 * g.quad();
@@ -138,7 +147,9 @@ pub fn run(
             unpack::block(layer, blocks.stored(block), plain)
                 .map_err(|unpack::Corrupt| LayerError::Corrupt { block })?;
             stages::weights(&g, plain, weights);
-            let sums = shared.get_mut(..2 * 4 * 36).ok_or(LayerError::Buffers)?;
+            let sums = shared
+                .get_mut(..2 * 4 * g.positions())
+                .ok_or(LayerError::Buffers)?;
             let block = Block {
                 channel: 2 * usize::from(block),
                 channels: usize::from(layer.block_channels(block)),

@@ -2,15 +2,17 @@
 // Where the assembly runs, it needs these only for shapes that it leaves out.
 #![cfg_attr(all(feature = "dsp", target_arch = "arm"), allow(dead_code))]
 
-use super::{Block, Geometry, SIDE, Tile};
+use super::{Block, Geometry, Tile};
 use crate::kernels::dot::{PAIR_STEP, channel_start};
 use crate::kernels::expand;
 use crate::kernels::lanes::{pair, unpair};
+use core::array::from_fn;
+use core::num::Wrapping;
 use shared::act::Act;
 use shared::winograd::INVERSE_OF_9;
 
-/// `Bᵀ d`, one axis of the input transform.
-fn input_axis(d: [i32; 6]) -> [i32; 6] {
+/// `Bᵀ d`, one axis of the input transform of F(4x4,3x3).
+fn input_6(d: [i32; 6]) -> [i32; 6] {
     [
         4 * d[0] - 5 * d[2] + d[4],
         -4 * d[1] - 4 * d[2] + d[3] + d[4],
@@ -21,9 +23,13 @@ fn input_axis(d: [i32; 6]) -> [i32; 6] {
     ]
 }
 
+/// The same of F(2x2,3x3).
+fn input_4(d: [i32; 4]) -> [i32; 4] {
+    [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]]
+}
+
 /// `G g` without its fractions, one axis of the weight transform.
-fn weight_axis(g: [i32; 3]) -> [i32; 6] {
-    let [a, b, c] = g;
+fn weights_6([a, b, c]: [i32; 3]) -> [i32; 6] {
     [
         a,
         a + b + c,
@@ -34,12 +40,16 @@ fn weight_axis(g: [i32; 3]) -> [i32; 6] {
     ]
 }
 
+fn weights_4([a, b, c]: [i32; 3]) -> [i32; 4] {
+    [a, a + b + c, a - b + c, c]
+}
+
 /// One axis of the output transform: 24, 12, 6 and 6 times the true sums, modulo 2^32.
-fn output_axis(m: [i32; 6]) -> [i32; 4] {
-    let m = m.map(core::num::Wrapping);
+fn output_6(m: [i32; 6]) -> [i32; 4] {
+    let m = m.map(Wrapping);
     let (s12, d12) = (m[1] + m[2], m[1] - m[2]);
     let (s34, d34) = (m[3] + m[4], m[3] - m[4]);
-    let [two, four, six] = [2, 4, 6].map(core::num::Wrapping);
+    let [two, four, six] = [2, 4, 6].map(Wrapping);
     [
         s34 - four * s12 + six * m[0],
         d34 - two * d12,
@@ -49,17 +59,38 @@ fn output_axis(m: [i32; 6]) -> [i32; 4] {
     .map(|w| w.0)
 }
 
+/// The same of F(2x2,3x3): twice the true sums.
+fn output_4(m: [i32; 4]) -> [i32; 2] {
+    let m = m.map(Wrapping);
+    let two = Wrapping(2);
+    [two * m[0] + m[1] + m[2], m[1] - m[2] - two * m[3]].map(|w| w.0)
+}
+
 /// Applies `axis` to the columns, then to the rows; the result is `[column][row]`.
 fn both<const N: usize, const M: usize>(
     x: [[i32; N]; N],
     axis: impl Fn([i32; N]) -> [i32; M],
 ) -> [[i32; M]; M] {
     let rows = x.map(&axis);
-    core::array::from_fn(|column| axis(core::array::from_fn(|row| rows[row][column])))
+    from_fn(|column| axis(from_fn(|row| rows[row][column])))
 }
 
 /// Transforms the input of one tile, `[row][column]` of pixels, into its quad's words.
 pub fn input(g: &Geometry, tile: Tile, input: &[u8], quad: &mut [u32], slot: usize) {
+    match g.side {
+        2 => input_of(g, tile, input, quad, slot, input_4),
+        _ => input_of(g, tile, input, quad, slot, input_6),
+    }
+}
+
+fn input_of<const P: usize>(
+    g: &Geometry,
+    tile: Tile,
+    input: &[u8],
+    quad: &mut [u32],
+    slot: usize,
+    axis: impl Fn([i32; P]) -> [i32; P],
+) {
     let pad = usize::from(g.spec.pad);
     let (in_h, in_w) = (usize::from(g.spec.in_h), usize::from(g.spec.in_w));
     let pixel = |row: usize, column: usize| -> &[u8] {
@@ -74,30 +105,40 @@ pub fn input(g: &Geometry, tile: Tile, input: &[u8], quad: &mut [u32], slot: usi
         input.get(at..at + g.in_pixel).unwrap_or(&[])
     };
     for group in 0..g.pairs / 2 {
-        let d: [[[u32; 2]; 6]; 6] = core::array::from_fn(|row| {
-            core::array::from_fn(|column| expand::group(g.spec.input, pixel(row, column), group))
-        });
+        let d: [[[u32; 2]; P]; P] =
+            from_fn(|row| from_fn(|column| expand::group(g.spec.input, pixel(row, column), group)));
         for half in 0..2 {
-            let lane = |i: usize| {
-                both(
-                    d.map(|r| r.map(|w| i32::from(unpair(w[half])[i]))),
-                    input_axis,
-                )
-            };
-            let (low, high) = (lane(0), lane(1));
-            let positions = low.as_flattened().iter().zip(high.as_flattened());
-            for (p, (&low, &high)) in positions.enumerate() {
+            let lane = |i: usize| both(d.map(|r| r.map(|w| i32::from(unpair(w[half])[i]))), &axis);
+            for (p, word) in words(lane(0), lane(1)).enumerate() {
                 let at = (p * g.pairs + 2 * group + half) * 4 + slot;
                 if let Some(o) = quad.get_mut(at) {
-                    *o = pair(low as i16, high as i16);
+                    *o = word;
                 }
             }
         }
     }
 }
 
+/// Two lanes of all positions as words.
+fn words<const P: usize>(low: [[i32; P]; P], high: [[i32; P]; P]) -> impl Iterator<Item = u32> {
+    let pairs = low.into_iter().flatten().zip(high.into_iter().flatten());
+    pairs.map(|(low, high)| pair(low as i16, high as i16))
+}
+
 /// Transforms the plain weights of two channels, as [`crate::kernels::unpack`] leaves them.
 pub fn weights(g: &Geometry, plain: &[u32], out: &mut [u32]) {
+    match g.side {
+        2 => weights_of(g, plain, out, weights_4),
+        _ => weights_of(g, plain, out, weights_6),
+    }
+}
+
+fn weights_of<const P: usize>(
+    g: &Geometry,
+    plain: &[u32],
+    out: &mut [u32],
+    axis: impl Fn([i32; 3]) -> [i32; P],
+) {
     let len = plain.len() / 2;
     for channel in 0..2 {
         for j in 0..g.pairs {
@@ -107,17 +148,13 @@ pub fn weights(g: &Geometry, plain: &[u32], out: &mut [u32]) {
                 unpair(plain.get(at).copied().unwrap_or(0))
             };
             let lane = |i: usize| {
-                let taps = core::array::from_fn(|row| {
-                    core::array::from_fn(|column| i32::from(tap(row, column)[i]))
-                });
-                both::<3, 6>(taps, weight_axis)
+                let taps = from_fn(|row| from_fn(|column| i32::from(tap(row, column)[i])));
+                both::<3, P>(taps, &axis)
             };
-            let (low, high) = (lane(0), lane(1));
-            let positions = low.as_flattened().iter().zip(high.as_flattened());
-            for (p, (&low, &high)) in positions.enumerate() {
-                let at = (j / 2 * 36 + p) * 4 + j % 2 * 2 + channel;
+            for (p, word) in words(lane(0), lane(1)).enumerate() {
+                let at = (j / 2 * P * P + p) * 4 + j % 2 * 2 + channel;
                 if let Some(o) = out.get_mut(at) {
-                    *o = pair(low as i16, high as i16);
+                    *o = word;
                 }
             }
         }
@@ -126,11 +163,12 @@ pub fn weights(g: &Geometry, plain: &[u32], out: &mut [u32]) {
 
 /// Multiplies a quad by the weights of two channels, position by position.
 pub fn multiply(g: &Geometry, quad: &[u32], weights: &[u32], sums: &mut [u32]) {
-    for p in 0..36 {
+    let positions = g.positions();
+    for p in 0..positions {
         let mut acc = [[0i32; 4]; 2];
         let tiles = quad.get(p * g.pairs * 4..).unwrap_or(&[]);
         for (j, v) in tiles.as_chunks::<4>().0.iter().take(g.pairs).enumerate() {
-            let at = (j / 2 * 36 + p) * 4 + j % 2 * 2;
+            let at = (j / 2 * positions + p) * 4 + j % 2 * 2;
             let Some([a, b, ..]) = weights.get(at..) else {
                 return;
             };
@@ -143,7 +181,7 @@ pub fn multiply(g: &Geometry, quad: &[u32], weights: &[u32], sums: &mut [u32]) {
             }
         }
         for (i, acc) in acc.as_flattened().iter().enumerate() {
-            if let Some(o) = sums.get_mut(36 * i + p) {
+            if let Some(o) = sums.get_mut(positions * i + p) {
                 *o = *acc as u32;
             }
         }
@@ -160,45 +198,70 @@ pub fn output(
 ) {
     for (slot, tile) in tiles.enumerate() {
         for (channel, requant) in block.requants.iter().enumerate().take(block.channels) {
-            let sums = sums.get(36 * (4 * channel + slot)..).unwrap_or(&[]);
-            let Some(sums) = sums.first_chunk::<36>() else {
-                return;
-            };
-            let acc = back(sums, requant.bias);
-            store(g, block.channel + channel, tile, &acc, output, |acc| {
-                requant.apply(acc, g.spec.output.bits() as u8)
-            });
+            let sums = sums
+                .get(g.positions() * (4 * channel + slot)..)
+                .unwrap_or(&[]);
+            let requantize = |acc: i32| requant.apply(acc, g.spec.output.bits() as u8);
+            let biased = |acc: i32| acc.wrapping_add(requant.bias);
+            let channel = block.channel + channel;
+            match (g.side, sums.first_chunk::<16>(), sums.first_chunk::<36>()) {
+                (2, Some(sums), _) => {
+                    let acc = back::<4, 2>(sums, output_4, 1, [1, 1]);
+                    store(
+                        g,
+                        channel,
+                        tile,
+                        &acc.map(|r| r.map(biased)),
+                        output,
+                        requantize,
+                    );
+                }
+                (4, _, Some(sums)) => {
+                    // 3·2^3, 3·2^2, 3·2 and 3·2 per axis.
+                    let inverse = INVERSE_OF_9 as i32;
+                    let acc = back::<6, 4>(sums, output_6, inverse, [3, 2, 1, 1]);
+                    store(
+                        g,
+                        channel,
+                        tile,
+                        &acc.map(|r| r.map(biased)),
+                        output,
+                        requantize,
+                    );
+                }
+                _ => return,
+            }
         }
     }
 }
 
-/// The 4x4 accumulators of one channel and tile, `[row][column]`, with the bias.
-fn back(sums: &[u32; 36], bias: i32) -> [[i32; 4]; 4] {
-    let columns: [[i32; 6]; 6] =
-        core::array::from_fn(|c| core::array::from_fn(|r| sums[6 * c + r] as i32));
-    let half = columns.map(output_axis);
-    core::array::from_fn(|row| {
-        let y = output_axis(core::array::from_fn(|column| half[column][row]));
-        core::array::from_fn(|column| {
-            // 3·2^3, 3·2^2, 3·2 and 3·2 per axis.
-            let shift = [3, 2, 1, 1];
-            let times_9 = y[column].wrapping_mul(INVERSE_OF_9 as i32);
-            (times_9 >> (shift[row] + shift[column])).wrapping_add(bias)
-        })
+/// The accumulators of one channel and tile, `[row][column]`: both axes transformed, times
+/// `inverse`, shifted down by what each axis multiplied them by.
+fn back<const P: usize, const T: usize>(
+    sums: &[u32],
+    axis: impl Fn([i32; P]) -> [i32; T],
+    inverse: i32,
+    shift: [u32; T],
+) -> [[i32; T]; T] {
+    let sum = |column: usize, row: usize| sums.get(P * column + row).map_or(0, |&m| m as i32);
+    let half: [[i32; T]; P] = from_fn(|column| axis(from_fn(|row| sum(column, row))));
+    from_fn(|row| {
+        let y = axis(from_fn(|column| half[column][row]));
+        from_fn(|column| y[column].wrapping_mul(inverse) >> (shift[row] + shift[column]))
     })
 }
 
-fn store(
+fn store<const T: usize>(
     g: &Geometry,
     channel: usize,
     tile: Tile,
-    acc: &[[i32; 4]; 4],
+    acc: &[[i32; T]; T],
     output: &mut [u8],
     requantize: impl Fn(i32) -> u8,
 ) {
     let pool = if g.spec.pool == 2 { 2 } else { 1 };
-    for y in (0..SIDE).step_by(pool) {
-        for x in (0..SIDE).step_by(pool) {
+    for y in (0..T).step_by(pool) {
+        for x in (0..T).step_by(pool) {
             if tile.y + y >= g.rows || tile.x + x >= g.columns {
                 continue;
             }
