@@ -8,20 +8,40 @@ use shared::semantics::REQUANT_BYTES;
 use shared::spec::{Kernel, Kind, LayerSpec};
 use shared::winograd;
 
-/// Cycles of one 16-bit multiply-accumulate in either kernel's inner loop, loads included.
+/// Cycles of one 16-bit multiply-accumulate in the direct kernel's loop, loads included.
 const PER_MAC: f64 = 1.06;
 /// Cycles of bringing an output from accumulator to memory, direct.
 const PER_OUTPUT: f64 = 12.0;
 /// Cycles of unpacking a weight for the direct kernel.
 const PER_WEIGHT: f64 = 3.0;
-/// Cycles of transforming the 3x3 weights of one pair of channels, unpacking included.
-const PER_FILTER: f64 = 80.0;
-/// Cycles of transforming one channel of an input tile.
-const PER_INPUT_TILE: f64 = 180.0;
-/// Cycles of transforming and requantizing one channel of an output tile.
-const PER_OUTPUT_TILE: f64 = 350.0;
+/// Cycles of one multiply-accumulate of transformed values, zeroing and storing included.
+const PER_PRODUCT: f64 = 1.1;
+/// How much longer the portable input transform takes, which serves other formats than 8 and
+/// 4 bits and channels that are not a multiple of four.
+const PORTABLE_INPUT: f64 = 20.0;
 
-/// Whether the shape and formats are those of [`Kernel::Winograd4`]; exactness is another
+/// Cycles of a Winograd kernel's transforms.
+struct Transforms {
+    /// Of the 3x3 weights of one pair of channels, unpacking included.
+    filter: f64,
+    /// Of one channel of an input tile.
+    input: f64,
+    /// Of one channel of an output tile, requantization included.
+    output: f64,
+}
+
+const WINOGRAD_4: Transforms = Transforms {
+    filter: 84.0,
+    input: 90.0,
+    output: 350.0,
+};
+const WINOGRAD_2: Transforms = Transforms {
+    filter: 47.0,
+    input: 65.0,
+    output: 95.0,
+};
+
+/// Whether the shape and formats are those of the Winograd kernels; exactness is another
 /// question, see [`winograd::is_exact`].
 #[must_use]
 pub fn winograd_shape(s: &LayerSpec) -> bool {
@@ -47,14 +67,19 @@ pub fn choose_kernel(spec: &LayerSpec, limit: u32, exact: bool) -> Result<(Layer
     }
     // A benchmark of the layer holds its multipliers in the arena too.
     let spare = u32::from(spec.c_out) * REQUANT_BYTES as u32 + 64;
-    let fast = LayerSpec {
-        kernel: Kernel::Winograd4,
-        ..*spec
-    };
-    match layer_in(&fast, limit.saturating_sub(spare)) {
-        Ok(fast) if predicted_cycles(&fast.0) < predicted_cycles(&direct.0) => Ok(fast),
-        _ => Ok(direct),
-    }
+    // What proves F(4x4,3x3) exact proves F(2x2,3x3) too.
+    let fast = [Kernel::Winograd4, Kernel::Winograd2].map(|kernel| {
+        let spec = LayerSpec { kernel, ..*spec };
+        layer_in(&spec, limit.saturating_sub(spare))
+    });
+    let cycles = |c: &(LayerSpec, u32)| predicted_cycles(&c.0);
+    let candidates = fast.into_iter().flatten();
+    Ok(candidates.fold(
+        direct,
+        |best, c| {
+            if cycles(&c) < cycles(&best) { c } else { best }
+        },
+    ))
 }
 
 /// Rough cycles of a layer with weights, to compare kernels by.
@@ -72,12 +97,19 @@ pub fn predicted_cycles(s: &LayerSpec) -> f64 {
                 + outputs * PER_OUTPUT
                 + strips * taps * c_out * PER_WEIGHT
         }
-        Kernel::Winograd4 => {
+        Kernel::Winograd4 | Kernel::Winograd2 => {
             let quads: u32 = strip_quads(s);
             let tiles = 4.0 * f64::from(quads);
-            let products = tiles * f64::from(winograd::POSITIONS) * c_in * c_out;
-            let transforms = tiles * (c_in * PER_INPUT_TILE + c_out * PER_OUTPUT_TILE);
-            products * PER_MAC + transforms + strips * c_in * c_out * PER_FILTER
+            let products = tiles * f64::from(winograd::positions(s.kernel)) * c_in * c_out;
+            let each = match s.kernel {
+                Kernel::Winograd2 => WINOGRAD_2,
+                _ => WINOGRAD_4,
+            };
+            let fast_input = matches!(s.input, Act::U8 | Act::U4) && s.c_in.is_multiple_of(4);
+            let input = each.input * if fast_input { 1.0 } else { PORTABLE_INPUT };
+            products * PER_PRODUCT
+                + tiles * (c_in * input + c_out * each.output)
+                + strips * c_in * c_out * each.filter
         }
     }
 }
@@ -107,6 +139,11 @@ mod tests {
         assert_eq!(
             choose_kernel(&wide, 110_000, false).map(|c| c.0.kernel),
             Ok(Kernel::Direct)
+        );
+        let small = LayerSpec::conv3x3(4, 4, 256, 256);
+        assert_eq!(
+            choose_kernel(&small, 110_000, true).map(|c| c.0.kernel),
+            Ok(Kernel::Winograd2)
         );
         let image = LayerSpec {
             input: Act::Image,

@@ -5,7 +5,6 @@ use super::integer::IntNet;
 use super::kernel::choose_kernel;
 use shared::act::Act;
 use shared::spec::{Kernel, LayerSpec};
-use shared::winograd::TILE;
 
 /// One layer with its place in the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +60,7 @@ pub fn layer_in(spec: &LayerSpec, limit: u32) -> Result<(LayerSpec, u32), u64> {
     let rows = spec.conv_out().0;
     let step = match spec.kernel {
         Kernel::Direct => u16::from(spec.pool.max(1)),
-        Kernel::Winograd4 => TILE as u16,
+        Kernel::Winograd4 | Kernel::Winograd2 => spec.kernel.tile_side() as u16,
     };
     let mut strips = 1;
     loop {
