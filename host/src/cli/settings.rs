@@ -27,11 +27,11 @@ pub(super) struct Tuning {
     #[arg(long, value_name = "COUNT", value_parser = units::count)]
     max_macs: Option<u64>,
     /// Share of the given network's cycles and multiply-accumulates at 8 bits that the result
-    /// may have, where neither a latency nor a count is given [default: 0.4].
+    /// may have, where neither a latency nor a count is given [default: 0.48].
     #[arg(long, value_name = "SHARE")]
     cost_share: Option<f64>,
     /// Share of the given network's blob at 8 bits that the result may have, where no flash
-    /// is given [default: 0.25].
+    /// is given [default: 0.35].
     #[arg(long, value_name = "SHARE")]
     flash_share: Option<f64>,
     /// Who searches [default: ddpg].
@@ -67,7 +67,7 @@ pub(super) struct Tuning {
     /// Widths of activations that the search may choose [default: 4,8].
     #[arg(long, value_name = "BITS", value_delimiter = ',')]
     a_widths: Option<Vec<u8>>,
-    /// Passes over the training pictures after pruning [default: 16].
+    /// Passes over the training pictures after pruning [default: 30].
     #[arg(long, value_name = "EPOCHS")]
     finetune_epochs: Option<f64>,
     /// Passes over the training pictures after quantization [default: 8].

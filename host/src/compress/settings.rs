@@ -117,6 +117,9 @@ pub struct Settings {
     pub qat: FineTune,
     /// Share of the loss that comes from the given network's logits.
     pub distillation: f64,
+    /// Whether the given network is asked about each augmented view (and not once about each
+    /// picture): more to learn from, at the price of its forward pass.
+    pub distill_views: bool,
     /// Temperature of the distillation.
     pub temperature: f64,
     /// Widths of weights that stage 2 may choose, rising.
@@ -149,15 +152,15 @@ impl Settings {
             agent: AgentKind::Ddpg,
             reward: RewardMode::Board,
             // The sample has 3,000 images to recover with: a quarter of the cycles, the
-            // default of the method, would cost more accuracy than that can give back.
+            // default of the method, would cost more accuracy than they can give back.
             budgets: Budgets {
-                cost_share: Some(0.4),
-                flash_share: Some(0.25),
+                cost_share: Some(0.48),
+                flash_share: Some(0.35),
                 ..Budgets::default()
             },
             prune: SearchSettings {
                 episodes: 40,
-                trial: trial(0.03),
+                trial: trial(0.06),
             },
             quantize: SearchSettings {
                 episodes: 30,
@@ -173,16 +176,17 @@ impl Settings {
                 seed,
             },
             finetune: FineTune {
-                epochs: 16.0,
+                epochs: 30.0,
                 batch: 64,
-                lr: 0.02,
+                lr: 0.03,
             },
             qat: FineTune {
                 epochs: 8.0,
                 batch: 64,
                 lr: 5e-4,
             },
-            distillation: 0.7,
+            distillation: 0.95,
+            distill_views: true,
             temperature: 3.0,
             w_widths: vec![2, 4, 8],
             a_widths: vec![4, 8],

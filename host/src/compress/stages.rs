@@ -14,7 +14,7 @@ use crate::run::{EpisodeRecord, Progress, Stage, interrupt};
 use crate::search::{
     Best, Environment, SearchData, StageRun, TimedEnvironment, Timings, run_stage,
 };
-use crate::vgg::{Distillation, TrainConfig, Vgg};
+use crate::vgg::{Distillation, Folded, Teacher, TrainConfig, Vgg};
 use anyhow::Result;
 use std::ops::ControlFlow;
 
@@ -82,7 +82,7 @@ impl<D: Device + 'static> Compress<D> {
         let (data, trial) = (self.data(), &self.settings.prune.trial);
         let norm = data.first_train(trial.norm_images);
         small.reestimate_norm(data.train, &norm, trial.batch)?;
-        let teacher = self.teacher()?;
+        let teacher = self.teacher(Normalized::AsTrained)?;
         let seed = self.settings.seed.wrapping_add(1);
         let tune = self.settings.finetune;
         let steps = tune.steps(data.train.len());
@@ -201,7 +201,7 @@ impl<D: Device + 'static> Compress<D> {
         );
         let bits = self.best_bits()?;
         let qat = QatNet::new(&network, &bits, &ranges, &self.input.device)?;
-        let teacher = self.teacher()?;
+        let teacher = self.teacher(Normalized::Centred)?;
         let tune = self.settings.qat;
         let (steps, seed) = (
             tune.steps(data.train.len()),
@@ -257,23 +257,34 @@ impl<D: Device + 'static> Compress<D> {
         Ok(best.candidate.layers.iter().map(bits).collect())
     }
 
-    /// Logits of the given network on the training images; empty without distillation.
-    pub(super) fn teacher(&self) -> Result<Vec<f32>> {
+    /// The given network as a teacher of students that see pictures as `normalized` says:
+    /// centred (whole pixels minus whole means) or as it was trained.
+    pub(super) fn teacher(&self, normalized: Normalized) -> Result<SavedTeacher> {
         if self.settings.distillation == 0.0 {
-            return Ok(Vec::new());
+            return Ok(SavedTeacher::None);
+        }
+        let folded = self.input.network.fold()?;
+        if self.settings.distill_views {
+            return Ok(SavedTeacher::Network(Box::new(match normalized {
+                Normalized::AsTrained => folded,
+                Normalized::Centred => centre(&folded).network,
+            })));
         }
         let data = self.data();
-        Ok(self
-            .input
-            .network
-            .fold()?
-            .logits(data.train, &data.train_indices()))
+        Ok(SavedTeacher::Logits(
+            folded.logits(data.train, &data.train_indices()),
+        ))
     }
 
-    pub(super) fn distillation<'t>(&self, logits: &'t [f32]) -> Option<Distillation<'t>> {
+    pub(super) fn distillation<'t>(&self, teacher: &'t SavedTeacher) -> Option<Distillation<'t>> {
+        let source = match teacher {
+            SavedTeacher::None => return None,
+            SavedTeacher::Logits(logits) => Teacher::Logits(logits),
+            SavedTeacher::Network(network) => Teacher::Network(network),
+        };
         let (weight, temperature) = (self.settings.distillation, self.settings.temperature);
-        (!logits.is_empty()).then_some(Distillation {
-            logits,
+        Some(Distillation {
+            source,
             weight,
             temperature,
         })
@@ -295,6 +306,22 @@ impl<D: Device + 'static> Compress<D> {
             _ => Ok(true),
         }
     }
+}
+
+/// How a student's pictures are normalized.
+#[derive(Clone, Copy)]
+pub(super) enum Normalized {
+    /// As the given network's.
+    AsTrained,
+    /// Whole pixels minus whole means.
+    Centred,
+}
+
+/// What a fine-tuning learns from besides labels.
+pub(super) enum SavedTeacher {
+    None,
+    Logits(Vec<f32>),
+    Network(Box<Folded>),
 }
 
 fn found(best: &Option<Best>) -> Result<&Best> {

@@ -19,4 +19,4 @@ pub use error::VggError;
 pub use folded::{Folded, FoldedLayer, evaluate};
 pub use network::{ConvLayer, LinearLayer, Vgg};
 pub use schedule::{Stage, TrainConfig};
-pub use train::{Distillation, Model, Progress, TrainOutcome, Trainer};
+pub use train::{Distillation, Model, Progress, Teacher, TrainOutcome, Trainer};

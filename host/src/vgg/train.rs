@@ -1,13 +1,14 @@
 //! The training loop, for networks from scratch and for fine-tuning.
 
 use super::batches::{Batch, Plan};
-use super::{TrainConfig, Vgg, VggConfig, VggError};
+use super::{Folded, TrainConfig, Vgg, VggConfig, VggError};
 use crate::data::Dataset;
 use crate::nn::{
     Optimizer, Parameter, Rng, distillation, one_hot, read_tensors, soft_cross_entropy,
     write_tensors,
 };
 use candle_core::{Device, Result as CandleResult, Tensor, Var};
+use rayon::prelude::*;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -16,6 +17,8 @@ use std::time::Instant;
 
 /// Batches made ahead of the step that uses them.
 const PREFETCH: usize = 2;
+/// Pictures that one thread takes through a teacher at a time.
+const TEACHER_CHUNK: usize = 8;
 /// Streams of the seed for the noise of each step begin here.
 const NOISE_STREAM: u64 = 1 << 33;
 
@@ -71,11 +74,50 @@ impl Model for Vgg {
     }
 }
 
+/// Where a teacher's logits come from.
+#[derive(Clone, Copy, Debug)]
+pub enum Teacher<'a> {
+    /// `[images, classes]`, one row per picture of the data set, however it is augmented:
+    /// cheap, for teachers that are much larger than the student.
+    Logits(&'a [f32]),
+    /// The teacher itself, asked about each augmented view: far more to learn from where
+    /// pictures are few. It must take the student's normalization.
+    Network(&'a Folded),
+}
+
+impl Teacher<'_> {
+    /// Logits `[n, classes]` of a batch.
+    fn logits(&self, batch: &Batch, channels: usize, classes: usize) -> Vec<f32> {
+        match self {
+            Self::Logits(all) => {
+                let rows = batch.indices.iter().map(|i| &all[i * classes..][..classes]);
+                rows.flatten().copied().collect()
+            }
+            Self::Network(network) => network_logits(network, batch, channels),
+        }
+    }
+}
+
+/// Runs the teacher over a batch `[c, n, h, w]`, a few pictures a thread.
+fn network_logits(network: &Folded, batch: &Batch, channels: usize) -> Vec<f32> {
+    let (n, plane) = (batch.indices.len(), batch.size.0 * batch.size.1);
+    let chunks: Vec<usize> = (0..n).step_by(TEACHER_CHUNK).collect();
+    chunks
+        .into_par_iter()
+        .flat_map_iter(|first| {
+            let m = TEACHER_CHUNK.min(n - first);
+            let part = |c: usize| &batch.x[(c * n + first) * plane..][..m * plane];
+            let x = (0..channels).flat_map(part).copied().collect();
+            network.forward(x, m, |_, _| {})
+        })
+        .collect()
+}
+
 /// A teacher's logits for the training pictures.
 #[derive(Clone, Copy, Debug)]
 pub struct Distillation<'a> {
     /// `[pictures of the data set, classes]`.
-    pub logits: &'a [f32],
+    pub source: Teacher<'a>,
     /// Share of the loss; the rest is the labels'.
     pub weight: f64,
     /// Softens both distributions.
@@ -267,16 +309,17 @@ impl<'a, M: Model> Trainer<'a, M> {
             .first()
             .map_or(Device::Cpu, |p| p.var.device().clone());
         let (h, w) = batch.size;
+        let taught = self
+            .teacher
+            .map(|t| t.source.logits(&batch, data.c, classes));
         let x = Tensor::from_vec(batch.x, (data.c, batch.indices.len(), h, w), &device)?;
         let mut rng = Rng::stream(self.config.seed, NOISE_STREAM + self.step as u64);
         let logits = self.model.forward_train(&x, &mut rng)?;
         let labels: Vec<u32> = batch.indices.iter().map(|i| data.labels[*i]).collect();
         let targets = one_hot(&labels, classes, self.config.label_smoothing, &device)?;
         let mut loss = soft_cross_entropy(&logits, &targets)?;
-        if let Some(teacher) = self.teacher {
-            let rows = batch.indices.iter();
-            let rows = rows.flat_map(|i| &teacher.logits[i * classes..][..classes]);
-            let rows = Tensor::from_vec(rows.copied().collect(), logits.shape(), &device)?;
+        if let (Some(teacher), Some(rows)) = (self.teacher, taught) {
+            let rows = Tensor::from_vec(rows, logits.shape(), &device)?;
             let soft = distillation(&logits, &rows, teacher.temperature)?;
             loss = ((loss * (1.0 - teacher.weight))? + (soft * teacher.weight)?)?;
         }
@@ -431,7 +474,7 @@ mod tests {
             .flat_map(|l| if *l == 0 { [-4.0, 4.0] } else { [4.0, -4.0] })
             .collect();
         let teacher = Distillation {
-            logits: &logits,
+            source: Teacher::Logits(&logits),
             weight: 1.0,
             temperature: 2.0,
         };
