@@ -258,8 +258,10 @@
     ite ne
     .if \bytes == 4
     ldrne \to, \address
-    .else
+    .elseif \bytes == 2
     ldrhne \to, \address
+    .else
+    ldrbne \to, \address
     .endif
     moveq \to, #0
     .else
@@ -271,9 +273,12 @@
     .macro wg_even to, from, bytes
     .if \bytes == 4
     uxtb16 \to, \from
-    .else
+    .elseif \bytes == 2
     orr \from, \from, \from, lsl #8
     and \to, \from, #0x000f000f
+    .else
+    orr \from, \from, \from, lsl #12
+    and \to, \from, #0x00030003
     .endif
     .endm
 
@@ -281,9 +286,12 @@
     .macro wg_odd x, bytes
     .if \bytes == 4
     uxtb16 \x, \x, ror #8
-    .else
+    .elseif \bytes == 2
     lsr \x, \x, #4
     and \x, \x, #0x000f000f
+    .else
+    lsr \x, \x, #2
+    and \x, \x, #0x00030003
     .endif
     .endm
 
@@ -383,7 +391,8 @@
 
     wg_input pressboard_winograd_input, 0, 4
     wg_input pressboard_winograd_edge, 1, 4
-    wg_input pressboard_winograd_edge4, 1, 2
+    wg_input pressboard_winograd_edge_u4, 1, 2
+    wg_input pressboard_winograd_edge_u2, 1, 1
 
 @ ---- Output: back to 4x4 sums, pool, requantize, store -----------------------------------
 @ r1 to r6 become y0 = r1, y1 = r5, y2 = r3, y3 = r2, times 24, 12, 6, 6; temporary r7.

@@ -9,18 +9,23 @@ fn stages(g: &Geometry) -> &'static Stages {
     if g.side == 2 { &STAGES_2 } else { &STAGES_4 }
 }
 
-/// See [`portable::input`]. Assembly for 8 and 4 bits and whole groups of channels.
+/// See [`portable::input`]. Assembly for whole groups of four channels.
 pub fn input(g: &Geometry, tile: Tile, input: &[u8], quad: &mut [u32], slot: usize) {
     let bytes = match g.spec.input {
         Act::U8 => 4,
         Act::U4 => 2,
+        Act::U2 => 1,
         _ => 0,
     };
-    let groups = g.pairs / 2;
+    // Whole groups of four channels; what is left of a pixel is portable.
+    let (groups, all) = (usize::from(g.spec.c_in) / 4, g.pairs / 2);
     let fits = input.len() >= usize::from(g.spec.in_h) * g.in_row && quad.len() >= g.quad();
-    if bytes == 0 || g.in_pixel != bytes * groups || groups == 0 || !fits || slot > 3 {
+    if bytes == 0 || groups == 0 || !fits || slot > 3 {
         portable::input(g, tile, input, quad, slot);
         return;
+    }
+    if groups < all {
+        portable::input_groups(g, tile, input, quad, slot, groups..all);
     }
     let pad = usize::from(g.spec.pad);
     let on = |at: usize, len: u16| at >= pad && at - pad < usize::from(len);
@@ -44,14 +49,15 @@ pub fn input(g: &Geometry, tile: Tile, input: &[u8], quad: &mut [u32], slot: usi
     };
     let rows_there = rows.iter().take(patch).all(|&there| there);
     let interior = columns == (1 << patch) - 1 && rows_there;
-    let [inside, edge, edge4] = stages(g).input;
+    let [inside, edge, edge_u4, edge_u2] = stages(g).input;
     // SAFETY: every pixel that a mask admits lies in `input`, `groups` whole groups of it are
     // read; all positions of two words a group are written to the quad, which has them.
     unsafe {
         match (bytes, interior) {
             (4, true) => inside(&raw const arguments),
             (4, false) => edge(&raw const arguments),
-            _ => edge4(&raw const arguments),
+            (2, _) => edge_u4(&raw const arguments),
+            _ => edge_u2(&raw const arguments),
         }
     }
 }
@@ -126,21 +132,37 @@ pub fn output(
     let base = buffer.as_mut_ptr();
     let to = [0, 1, 2, 3].map(|i| base.wrapping_add(i * 2 * side * side));
     transform(g, block, sums, to, 2, 2 * side);
-    let values = buffer.as_chunks::<2>().0.chunks_exact(side * side);
+    let values = buffer.as_chunks::<2>().0.chunks_exact((side * side).max(1));
     for (tile, values) in places.iter().zip(values).take(count) {
-        for (i, &y) in values.iter().enumerate() {
-            let (row, column) = (i / side, i % side);
-            if tile.y + pool * row >= g.rows || tile.x + pool * column >= g.columns {
-                continue;
-            }
-            let at = at(*tile) + row * g.out_row + column * g.out_pixel;
-            if let Some(pixel) = output.get_mut(at..at + g.out_pixel) {
-                for (channel, y) in y.into_iter().enumerate().take(block.channels) {
-                    let y = y.min(g.spec.output.max() as u8);
-                    portable::put(g, pixel, block.channel + channel, y);
-                }
+        let rows = (g.rows - tile.y.min(g.rows)).div_ceil(pool);
+        let columns = (g.columns - tile.x.min(g.columns)).div_ceil(pool);
+        for (row, values) in values.chunks_exact(side.max(1)).enumerate().take(rows) {
+            let start = at(*tile) + row * g.out_row;
+            let pixels = output.get_mut(start..).unwrap_or(&mut []);
+            for (pixel, &y) in pixels
+                .chunks_mut(g.out_pixel.max(1))
+                .zip(values)
+                .take(columns)
+            {
+                store(g, block, y, pixel);
             }
         }
+    }
+}
+
+/// Stores both channels' values of one pixel.
+#[inline(always)]
+fn store(g: &Geometry, block: &Block, y: [u8; 2], pixel: &mut [u8]) {
+    if g.spec.output == Act::U4 && block.channels == 2 {
+        // A block begins with an even channel: its two make one byte.
+        if let Some(b) = pixel.get_mut(block.channel / 2) {
+            *b = y[0].min(15) | y[1].min(15) << 4;
+        }
+        return;
+    }
+    for (channel, y) in y.into_iter().enumerate().take(block.channels) {
+        let y = y.min(g.spec.output.max() as u8);
+        portable::put(g, pixel, block.channel + channel, y);
     }
 }
 

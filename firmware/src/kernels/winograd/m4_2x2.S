@@ -143,7 +143,8 @@
 
     wg2_input pressboard_winograd_input2, 0, 4
     wg2_input pressboard_winograd_edge2, 1, 4
-    wg2_input pressboard_winograd_edge24, 1, 2
+    wg2_input pressboard_winograd_edge2_u4, 1, 2
+    wg2_input pressboard_winograd_edge2_u2, 1, 1
 
 @ ---- Output: back to 2x2 sums of 2 channels x 4 tiles, pool, requantize, store ------------
 @ s0-s3 places, s4-s9 bias, multiplier and shift of both channels, s10 step to the next row,

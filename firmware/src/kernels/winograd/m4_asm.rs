@@ -49,8 +49,8 @@ pub type InputStage = unsafe extern "C" fn(*const Input);
 
 /// The functions of one kernel.
 pub struct Stages {
-    /// A tile of 8 bits all of whose pixels exist; any tile of 8 bits; any of 4.
-    pub input: [InputStage; 3],
+    /// A tile of 8 bits all of whose pixels exist; any tile of 8 bits; any of 4; any of 2.
+    pub input: [InputStage; 4],
     /// The `pairs` pairs of a channel's weights, `[9][pairs]` every second word.
     pub weights: unsafe extern "C" fn(*const u32, *mut u32, usize),
     /// A quad times a block.
@@ -62,7 +62,8 @@ pub const STAGES_4: Stages = Stages {
     input: [
         pressboard_winograd_input,
         pressboard_winograd_edge,
-        pressboard_winograd_edge4,
+        pressboard_winograd_edge_u4,
+        pressboard_winograd_edge_u2,
     ],
     weights: pressboard_winograd_weights,
     multiply: pressboard_winograd_multiply,
@@ -73,7 +74,8 @@ pub const STAGES_2: Stages = Stages {
     input: [
         pressboard_winograd_input2,
         pressboard_winograd_edge2,
-        pressboard_winograd_edge24,
+        pressboard_winograd_edge2_u4,
+        pressboard_winograd_edge2_u2,
     ],
     weights: pressboard_winograd_weights2,
     multiply: pressboard_winograd_multiply2,
@@ -82,12 +84,14 @@ pub const STAGES_2: Stages = Stages {
 unsafe extern "C" {
     fn pressboard_winograd_input(arguments: *const Input);
     fn pressboard_winograd_edge(arguments: *const Input);
-    fn pressboard_winograd_edge4(arguments: *const Input);
+    fn pressboard_winograd_edge_u4(arguments: *const Input);
+    fn pressboard_winograd_edge_u2(arguments: *const Input);
     fn pressboard_winograd_weights(plain: *const u32, out: *mut u32, pairs: usize);
     fn pressboard_winograd_multiply(arguments: *const Multiply);
     fn pressboard_winograd_input2(arguments: *const Input);
     fn pressboard_winograd_edge2(arguments: *const Input);
-    fn pressboard_winograd_edge24(arguments: *const Input);
+    fn pressboard_winograd_edge2_u4(arguments: *const Input);
+    fn pressboard_winograd_edge2_u2(arguments: *const Input);
     fn pressboard_winograd_weights2(plain: *const u32, out: *mut u32, pairs: usize);
     fn pressboard_winograd_multiply2(arguments: *const Multiply);
     /// F(2x2,3x3): transforms the sums of four tiles and two channels back and requantizes.

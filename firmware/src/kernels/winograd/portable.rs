@@ -8,6 +8,7 @@ use crate::kernels::expand;
 use crate::kernels::lanes::{pair, unpair};
 use core::array::from_fn;
 use core::num::Wrapping;
+use core::ops::Range;
 use shared::act::Act;
 use shared::winograd::INVERSE_OF_9;
 
@@ -77,9 +78,23 @@ fn both<const N: usize, const M: usize>(
 
 /// Transforms the input of one tile, `[row][column]` of pixels, into its quad's words.
 pub fn input(g: &Geometry, tile: Tile, input: &[u8], quad: &mut [u32], slot: usize) {
-    match g.side {
-        2 => input_of(g, tile, input, quad, slot, input_4),
-        _ => input_of(g, tile, input, quad, slot, input_6),
+    input_groups(g, tile, input, quad, slot, 0..g.pairs / 2);
+}
+
+/// The same for some of the groups of four channels.
+pub fn input_groups(
+    g: &Geometry,
+    tile: Tile,
+    input: &[u8],
+    quad: &mut [u32],
+    slot: usize,
+    groups: Range<usize>,
+) {
+    for group in groups {
+        match g.side {
+            2 => input_of(g, tile, input, quad, slot, group, input_4),
+            _ => input_of(g, tile, input, quad, slot, group, input_6),
+        }
     }
 }
 
@@ -89,6 +104,7 @@ fn input_of<const P: usize>(
     input: &[u8],
     quad: &mut [u32],
     slot: usize,
+    group: usize,
     axis: impl Fn([i32; P]) -> [i32; P],
 ) {
     let pad = usize::from(g.spec.pad);
@@ -104,16 +120,14 @@ fn input_of<const P: usize>(
         let at = y * g.in_row + x * g.in_pixel;
         input.get(at..at + g.in_pixel).unwrap_or(&[])
     };
-    for group in 0..g.pairs / 2 {
-        let d: [[[u32; 2]; P]; P] =
-            from_fn(|row| from_fn(|column| expand::group(g.spec.input, pixel(row, column), group)));
-        for half in 0..2 {
-            let lane = |i: usize| both(d.map(|r| r.map(|w| i32::from(unpair(w[half])[i]))), &axis);
-            for (p, word) in words(lane(0), lane(1)).enumerate() {
-                let at = (p * g.pairs + 2 * group + half) * 4 + slot;
-                if let Some(o) = quad.get_mut(at) {
-                    *o = word;
-                }
+    let d: [[[u32; 2]; P]; P] =
+        from_fn(|row| from_fn(|column| expand::group(g.spec.input, pixel(row, column), group)));
+    for half in 0..2 {
+        let lane = |i: usize| both(d.map(|r| r.map(|w| i32::from(unpair(w[half])[i]))), &axis);
+        for (p, word) in words(lane(0), lane(1)).enumerate() {
+            let at = (p * g.pairs + 2 * group + half) * 4 + slot;
+            if let Some(o) = quad.get_mut(at) {
+                *o = word;
             }
         }
     }
