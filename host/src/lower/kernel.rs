@@ -16,8 +16,8 @@ const PER_OUTPUT: f64 = 12.0;
 const PER_WEIGHT: f64 = 3.0;
 /// Cycles of one multiply-accumulate of transformed values, zeroing and storing included.
 const PER_PRODUCT: f64 = 1.1;
-/// How much longer the portable input transform takes, which serves other formats than 8 and
-/// 4 bits and channels that are not a multiple of four.
+/// How much longer the portable input transform takes, which serves channels that are left
+/// over by groups of four.
 const PORTABLE_INPUT: f64 = 20.0;
 
 /// Cycles of a Winograd kernel's transforms.
@@ -105,10 +105,11 @@ pub fn predicted_cycles(s: &LayerSpec) -> f64 {
                 Kernel::Winograd2 => WINOGRAD_2,
                 _ => WINOGRAD_4,
             };
-            let fast_input = matches!(s.input, Act::U8 | Act::U4) && s.c_in.is_multiple_of(4);
-            let input = each.input * if fast_input { 1.0 } else { PORTABLE_INPUT };
+            // The last channels of a pixel, where they are no group of four.
+            let whole = f64::from(s.c_in / 4 * 4);
+            let input = each.input * (whole + (c_in - whole) * PORTABLE_INPUT);
             products * PER_PRODUCT
-                + tiles * (c_in * input + c_out * each.output)
+                + tiles * (input + c_out * each.output)
                 + strips * c_in * c_out * each.filter
         }
     }
