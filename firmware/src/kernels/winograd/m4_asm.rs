@@ -1,10 +1,14 @@
-//! What the assembly in `m4.S` and `m4_2x2.S` takes.
+//! What the assembly in `m4.S`, `m4_output.S` and `m4_2x2.S` takes.
 
 use core::arch::global_asm;
 
-// One piece, since the second file uses macros of the first.
+// One piece, since the others use macros of the first.
 global_asm!(
-    concat!(include_str!("m4.S"), include_str!("m4_2x2.S")),
+    concat!(
+        include_str!("m4.S"),
+        include_str!("m4_output.S"),
+        include_str!("m4_2x2.S")
+    ),
     options(raw)
 );
 
