@@ -60,7 +60,7 @@ pub fn argmax<L: PartialOrd + Copy>(logits: &[L]) -> usize {
 }
 
 fn check_images(images: &[u8], need: usize) -> Result<(), LowerError> {
-    if need == 0 || images.len() % need != 0 {
+    if need == 0 || !images.len().is_multiple_of(need) {
         return Err(LowerError::ImageSize {
             got: images.len(),
             need,

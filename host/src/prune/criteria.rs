@@ -63,7 +63,7 @@ pub fn channel_scores(
 /// Where a tensor cannot be read.
 pub fn magnitude_scores(network: &Vgg) -> Result<Vec<Vec<f32>>> {
     (0..network.convs.len() + network.linears.len())
-        .map(|i| Ok(network.weight(i).abs()?.flatten_all()?.to_vec1::<f32>()?))
+        .map(|i| network.weight(i).abs()?.flatten_all()?.to_vec1::<f32>())
         .collect()
 }
 
