@@ -67,10 +67,10 @@ pub(super) struct Tuning {
     /// Widths of activations that the search may choose [default: 4,8].
     #[arg(long, value_name = "BITS", value_delimiter = ',')]
     a_widths: Option<Vec<u8>>,
-    /// Passes over the training pictures after pruning [default: 30].
+    /// Passes over the training pictures after pruning [default: 40].
     #[arg(long, value_name = "EPOCHS")]
     finetune_epochs: Option<f64>,
-    /// Passes over the training pictures after quantization [default: 8].
+    /// Passes over the training pictures after quantization [default: 10].
     #[arg(long, value_name = "EPOCHS")]
     qat_epochs: Option<f64>,
     /// Test pictures that the board runs with the given network [default: 3].

@@ -176,12 +176,12 @@ impl Settings {
                 seed,
             },
             finetune: FineTune {
-                epochs: 30.0,
+                epochs: 40.0,
                 batch: 64,
                 lr: 0.03,
             },
             qat: FineTune {
-                epochs: 8.0,
+                epochs: 10.0,
                 batch: 64,
                 lr: 5e-4,
             },

@@ -103,6 +103,27 @@ impl<'a, M: MeasureLayer + 'static> PruneEnv<'a, M> {
         Some(Costs { cycles, ..p.costs })
     }
 
+    fn uniform_policy(&self, share: f32) -> PrunePolicy {
+        self.policy(&vec![vec![share, 1.0]; self.layers.len()])
+    }
+
+    /// Whether the same share of channels everywhere meets all budgets but flash, measured.
+    fn uniform_fits(&mut self, share: f32) -> anyhow::Result<bool> {
+        let config = narrowed(
+            &self.setup.network.config,
+            &self.uniform_policy(share).channels,
+        );
+        let n = self.layers.len();
+        let (timed, stored, dense) = (vec![TIMED; n], vec![STORED; n], vec![1.0; n]);
+        let priced = price(&config, &timed, &stored, &dense, self.setup.arena_limit)?;
+        let costs = priced.with_cycles(&self.latency.costs(&priced.keys)?);
+        let targets = Targets {
+            flash_bytes: None,
+            ..self.setup.targets
+        };
+        Ok(targets.feasible(&costs))
+    }
+
     /// Clips one number of the action at `step` so that the budgets that it governs can
     /// still be met: channels for MACs, SRAM and cycles, elements for flash.
     fn clip_to_budget(&self, applied: &[Vec<f32>], action: [f32; 2], number: usize) -> f32 {
@@ -193,25 +214,24 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
     }
 
     /// The first episode is the uniform policy: the same share everywhere, the largest that
-    /// meets the budgets of MACs, SRAM and cycles, no weights cut.
-    fn guide(&self, episode: usize) -> Option<Vec<Vec<f32>>> {
+    /// meets the budgets of MACs, SRAM and measured cycles, no weights cut.
+    fn guide(&mut self, episode: usize) -> anyhow::Result<Option<Vec<Vec<f32>>>> {
         if episode > 0 {
-            return None;
+            return Ok(None);
         }
-        // Cycles are only predicted here, so a margin is left for what is not per MAC.
-        let cycles = self.setup.targets.cycles.map(|c| c - c / 20);
-        let targets = Targets {
-            flash_bytes: None,
-            cycles,
-            ..self.setup.targets
-        };
-        let uniform = |share: f32| vec![vec![share, 1.0]; self.layers.len()];
-        let fits = |share: f32| {
-            self.optimistic(&uniform(share))
-                .is_some_and(|c| targets.feasible(&c))
-        };
-        let share = clip_action(1.0, MIN_CHANNELS, fits);
-        Some(uniform(share))
+        // From the smallest network to the largest, each once.
+        let mut shares: Vec<f32> = (10..=100).map(|percent| percent as f32 / 100.0).collect();
+        shares.dedup_by_key(|share| self.uniform_policy(*share).channels);
+        let (mut best, mut end) = (0, shares.len());
+        while end - best > 1 {
+            let middle = usize::midpoint(best, end);
+            if self.uniform_fits(shares[middle])? {
+                best = middle;
+            } else {
+                end = middle;
+            }
+        }
+        Ok(Some(vec![vec![shares[best], 1.0]; self.layers.len()]))
     }
 
     fn evaluate(&mut self, episode: usize, actions: &[Vec<f32>]) -> anyhow::Result<Candidate> {

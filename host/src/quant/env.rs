@@ -325,16 +325,18 @@ impl<M: MeasureLayer + 'static> Environment for QuantEnv<'_, M> {
 
     /// The first two episodes are the flat networks: all widths at their widest, then 4-bit
     /// weights under the widest activations.
-    fn guide(&self, episode: usize) -> Option<Vec<Vec<f32>>> {
+    fn guide(&mut self, episode: usize) -> anyhow::Result<Option<Vec<Vec<f32>>>> {
         let w = match episode {
-            0 => self.setup.w_widths.last().copied()?,
-            1 => self.setup.w_widths.iter().copied().find(|&w| w >= 4)?,
-            _ => return None,
+            0 => self.setup.w_widths.last().copied(),
+            1 => self.setup.w_widths.iter().copied().find(|&w| w >= 4),
+            _ => None,
         };
-        let a = self.setup.a_widths.last().copied()?;
+        let (Some(w), Some(a)) = (w, self.setup.a_widths.last().copied()) else {
+            return Ok(None);
+        };
         let flat =
             (0..self.steps()).map(|s| vec![self.action_of(s, if self.place(s).1 { a } else { w })]);
-        Some(flat.collect())
+        Ok(Some(flat.collect()))
     }
 
     fn evaluate(&mut self, episode: usize, actions: &[Vec<f32>]) -> anyhow::Result<Candidate> {

@@ -38,9 +38,12 @@ pub trait Environment {
 
     /// Actions that are tried in this episode whatever the agent wants: the cheap policies
     /// that any search should know. They count as episodes, and every agent learns from them.
-    fn guide(&self, episode: usize) -> Option<Vec<Vec<f32>>> {
+    ///
+    /// # Errors
+    /// Where the board fails.
+    fn guide(&mut self, episode: usize) -> anyhow::Result<Option<Vec<Vec<f32>>>> {
         let _ = episode;
-        None
+        Ok(None)
     }
 
     /// Builds the candidate, trains it a little, measures it. The result depends on the
@@ -155,7 +158,7 @@ fn play(
     episode: usize,
 ) -> anyhow::Result<Candidate> {
     agent.begin_episode();
-    let guide = env.guide(episode);
+    let guide = env.guide(episode)?;
     let mut applied = Vec::with_capacity(env.steps());
     for step in 0..env.steps() {
         // The agent is asked all the same, so that its generator does not depend on guides.
