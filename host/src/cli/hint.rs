@@ -6,7 +6,7 @@
 use super::{BAD_INPUT, FAILED_CHECK};
 use crate::agent::AgentError;
 use crate::board::{BoardError, TimingError};
-use crate::compress::Infeasible;
+use crate::compress::{Disagreement, Infeasible};
 use crate::data::DataError;
 use crate::lower::LowerError;
 use crate::nn::StoreError;
@@ -163,6 +163,11 @@ fn known(error: &(dyn std::error::Error + 'static)) -> Option<Advice> {
     if error.is::<AgentError>() {
         let hint = "start a new run without `--resume`; nothing else was changed";
         return advice(None, Some(hint.into()));
+    }
+    if error.is::<Disagreement>() {
+        let hint =
+            "`bench` shows whether a kernel is wrong; on a real board, check supply and clock";
+        return Some((None, Some(hint.into()), FAILED_CHECK));
     }
     if error.is::<Infeasible>() {
         let hint = "budgets of at least the nearest's, or smaller `--w-widths` and `--a-widths`";

@@ -5,7 +5,7 @@ use super::lowered::{Lowered, post_training_8bit};
 use super::state::Control;
 use super::store::{MODEL, load_quantized};
 use super::training::{Job, forget, train};
-use super::{BoardInference, Compress, Device, sum_cycles};
+use super::{BoardInference, Compress, Device, Disagreement, sum_cycles};
 use crate::data::Dataset;
 use crate::lower::{IntNet, accuracy, argmax, centre, simulate};
 use crate::quant::QatNet;
@@ -276,11 +276,13 @@ fn check_board(
     let host = integer.chunks_exact(net.classes());
     for (i, (ours, theirs)) in host.zip(board).enumerate() {
         if ours != theirs.logits {
-            bail!(
-                "the board disagrees with the host's integer simulation on test image {i} (row {}): {:?} against {ours:?}",
-                test.rows[i],
-                theirs.logits
-            );
+            return Err(Disagreement {
+                image: i,
+                row: test.rows[i],
+                board: theirs.logits.clone(),
+                host: ours.to_vec(),
+            }
+            .into());
         }
     }
     Ok(())

@@ -71,6 +71,22 @@ pub struct Infeasible {
     pub exceeded: String,
 }
 
+/// The board gave other logits than the host's integer simulation.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the board disagrees with the host's integer simulation on test image {image} (row {row}): {board:?} against {host:?}"
+)]
+pub struct Disagreement {
+    /// Index of the image.
+    pub image: usize,
+    /// Its row number.
+    pub row: u32,
+    /// The board's logits.
+    pub board: Vec<i32>,
+    /// The host's.
+    pub host: Vec<i32>,
+}
+
 /// A run at work.
 pub struct Compress<D: Device + 'static> {
     input: Input,
