@@ -79,7 +79,7 @@ fn winograd_is_exact(spec: &LayerSpec, weights: &[i8]) -> bool {
 /// Where it does not fit.
 #[must_use]
 pub fn blob(mut net: IntNet, arena: u32) -> Vec<u8> {
-    choose_encoding(&mut net);
+    choose_encoding(&mut net, 0);
     let plan = plan(&net, arena).expect("fits the arena");
     emit(&net, &plan).expect("is valid").blob
 }

@@ -22,7 +22,7 @@ fn the_sum_of_layers_is_within_3_percent_of_the_network() {
     let arena = board.hello().expect("answers").arena_limit;
     for (bits, density) in [(Bits { w: 8, a: 8 }, 100), (Bits { w: 4, a: 4 }, 15)] {
         let mut net = network::random(&config, bits, density, 5);
-        choose_encoding(&mut net);
+        choose_encoding(&mut net, 0);
         let keys = price_net(&net, arena).keys;
         let sum: u64 = keys
             .iter()

@@ -32,7 +32,7 @@ fn lowered(pictures: &Splits, arena: u32) -> Lowered {
         validation: &pictures.validation,
     };
     let quants = post_training_8bit(&network, &data, 64, &cpu).unwrap();
-    Lowered::new(&network, &quants, arena).unwrap()
+    Lowered::new(&network, &quants, arena, u64::MAX).unwrap()
 }
 
 /// Runs `images` on a board, compares logits with the host's and the arena with the blob's;

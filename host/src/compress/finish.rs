@@ -76,7 +76,8 @@ impl<D: Device + 'static> Compress<D> {
 
     fn test_after(&mut self, test: &Dataset) -> Result<Tested> {
         let (network, quants) = load_quantized(&self.run.path(MODEL), &self.input.device)?;
-        let lowered = Lowered::new(&network, &quants, self.arena())?;
+        let flash = self.state.targets.flash_bytes.unwrap_or(u64::MAX);
+        let lowered = Lowered::new(&network, &quants, self.arena(), flash)?;
         if let Some(reason) = lowered.refusal(self.limits.blob) {
             bail!(
                 "the compressed network does not fit {}: {reason}",
@@ -124,7 +125,7 @@ impl<D: Device + 'static> Compress<D> {
         let network = centre(&folded);
         let images = self.settings.calibration_images;
         let quants = post_training_8bit(&network, &self.data(), images, &self.input.device)?;
-        let lowered = Lowered::new(&network, &quants, self.arena())?;
+        let lowered = Lowered::new(&network, &quants, self.arena(), u64::MAX)?;
         let all: Vec<usize> = (0..test.len()).collect();
         let float = accuracy(&folded.logits(test, &all), &test.labels);
         let integer = simulate(&lowered.net, &test.images)?;

@@ -21,13 +21,19 @@ pub struct Lowered {
 }
 
 impl Lowered {
-    /// Lowers `network` for a board with `arena` bytes.
+    /// Lowers `network` for a board with `arena` bytes; layers are stored sparse only as far
+    /// as a blob of `flash` bytes asks for it.
     ///
     /// # Errors
     /// [`LowerError`], but for a network that is too large for the SRAM.
-    pub fn new(network: &Centred, quants: &[LayerQuant], arena: u32) -> Result<Self, LowerError> {
+    pub fn new(
+        network: &Centred,
+        quants: &[LayerQuant],
+        arena: u32,
+        flash: u64,
+    ) -> Result<Self, LowerError> {
         let mut net = quantize(network, quants)?;
-        choose_encoding(&mut net);
+        choose_encoding(&mut net, flash);
         let price = price_net(&net, arena);
         let (emitted, misfit) = match plan(&net, arena) {
             Ok(plan) => (Some(emit(&net, &plan)?), None),

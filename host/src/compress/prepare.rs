@@ -54,13 +54,9 @@ pub(super) fn check_reachable<M: MeasureLayer + 'static>(
         n
     ];
     let density = vec![f64::from(MIN_ELEMENTS); n];
-    let priced = price(
-        &config,
-        &least,
-        &least,
-        &density,
-        super::arena_limit(settings, limits),
-    )?;
+    let flash = targets.flash_bytes.unwrap_or(u64::MAX);
+    let arena = super::arena_limit(settings, limits);
+    let priced = price(&config, (&least, &least), &density, arena, flash)?;
     let costs = priced.with_cycles(&latency.costs(&priced.keys)?);
     if targets.feasible(&costs) {
         return Ok(());
@@ -117,7 +113,7 @@ impl<D: Device + 'static> Compress<D> {
             self.settings.calibration_images,
             &self.input.device,
         )?;
-        let lowered = Lowered::new(&network, &quants, self.arena())?;
+        let lowered = Lowered::new(&network, &quants, self.arena(), u64::MAX)?;
         self.state.refusal_before = lowered.refusal(self.limits.blob);
         let pending = self.start_board_before(&lowered);
 

@@ -4,12 +4,10 @@ use super::LowerError;
 use super::integer::{IntLayer, IntNet};
 use super::plan::MemoryPlan;
 use shared::blob::write::{LayerData, blob_bytes, write};
-use shared::blob::{Blob, Header, LayerRecord};
+use shared::blob::{Blob, HEADER_BYTES, Header, LAYER_BYTES, LayerRecord};
+use shared::semantics::REQUANT_BYTES;
 use shared::spec::{Encoding, LayerSpec};
 use shared::weights::{pack_dense, sparse};
-
-/// Sparse streams cost cycles to decode, so they must save at least this share of bytes.
-const SPARSE_GAIN: f64 = 0.1;
 
 /// Bytes of one layer's weight section in each encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,25 +41,56 @@ pub fn sequence_of(layer: &IntLayer, o: usize) -> Vec<i8> {
     sequence
 }
 
-/// Chooses the encoding of each layer: sparse where it saves a tenth of the bytes.
+/// Which layers are to be sparse so that `fixed` bytes and all weights fit `budget`.
 ///
-/// Returns the bytes of both, for reports and for the search's prices. Must come before
-/// [`super::plan()`], because the encoding is part of what a layer costs.
-pub fn choose_encoding(net: &mut IntNet) -> Vec<LayerBytes> {
-    net.layers
+/// Dense is the default, because sparse streams cost cycles to decode on every strip. Where
+/// the budget is exceeded, layers turn sparse, the one that saves the largest share of its
+/// bytes first, until it is met or no layer saves anything.
+#[must_use]
+pub fn sparse_layers(layers: &[LayerBytes], fixed: usize, budget: u64) -> Vec<bool> {
+    let mut sparse = vec![false; layers.len()];
+    let mut total = (fixed + layers.iter().map(|l| l.dense).sum::<usize>()) as u64;
+    let share = |l: &LayerBytes| l.sparse as f64 / l.dense.max(1) as f64;
+    let mut order: Vec<usize> = (0..layers.len())
+        .filter(|&i| layers[i].sparse < layers[i].dense)
+        .collect();
+    order.sort_by(|&a, &b| {
+        share(&layers[a])
+            .total_cmp(&share(&layers[b]))
+            .then(a.cmp(&b))
+    });
+    for i in order {
+        if total <= budget {
+            break;
+        }
+        sparse[i] = true;
+        total -= (layers[i].dense - layers[i].sparse) as u64;
+    }
+    sparse
+}
+
+/// Chooses the encoding of each layer for a blob of at most `budget` bytes, as
+/// [`sparse_layers`] says. Must come before [`super::plan()`], because the encoding is part
+/// of what a layer costs.
+pub fn choose_encoding(net: &mut IntNet, budget: u64) {
+    let bytes: Vec<LayerBytes> = net.layers.iter().map(encoded_bytes).collect();
+    let requants: usize = net
+        .layers
+        .iter()
+        .map(|l| l.requants.len() * REQUANT_BYTES)
+        .sum();
+    let fixed = HEADER_BYTES + LAYER_BYTES * net.layers.len() + requants;
+    for (layer, sparse) in net
+        .layers
         .iter_mut()
-        .map(|layer| {
-            let bytes = encoded_bytes(layer);
-            let gain = 1.0 - bytes.sparse as f64 / bytes.dense.max(1) as f64;
-            let sparse = layer.spec.has_weights() && gain >= SPARSE_GAIN;
-            layer.spec.encoding = if sparse {
-                Encoding::Sparse
-            } else {
-                Encoding::Dense
-            };
-            bytes
-        })
-        .collect()
+        .zip(sparse_layers(&bytes, fixed, budget))
+    {
+        layer.spec.encoding = if sparse {
+            Encoding::Sparse
+        } else {
+            Encoding::Dense
+        };
+    }
 }
 
 /// Bytes of `layer`'s weight section in each encoding.
@@ -183,4 +212,23 @@ fn sparse_section(layer: &IntLayer) -> Vec<u8> {
     let mut out: Vec<u8> = table.into_iter().flat_map(u32::to_le_bytes).collect();
     out.extend(blocks);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_turn_sparse_only_as_the_budget_asks() {
+        let layer = |dense, sparse| LayerBytes { dense, sparse };
+        let layers = [
+            layer(100, 90),
+            layer(400, 100),
+            layer(0, 0),
+            layer(300, 350),
+        ];
+        assert_eq!(sparse_layers(&layers, 50, 850), [false; 4]);
+        assert_eq!(sparse_layers(&layers, 50, 849), [false, true, false, false]);
+        assert_eq!(sparse_layers(&layers, 50, 10), [true, true, false, false]);
+    }
 }

@@ -22,7 +22,9 @@ mod specs;
 
 pub use calibrate::{ActivationRanges, calibrate};
 pub use centre::{Centred, INPUT_STEP, centre, layer_name};
-pub use emit::{Emitted, LayerBytes, choose_encoding, emit, encoded_bytes, sequence_of};
+pub use emit::{
+    Emitted, LayerBytes, choose_encoding, emit, encoded_bytes, sequence_of, sparse_layers,
+};
 pub use error::LowerError;
 pub use integer::{IntLayer, IntNet, LayerQuant};
 pub use kernel::{choose_kernel, predicted_cycles, winograd_shape};

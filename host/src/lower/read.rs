@@ -190,7 +190,7 @@ mod tests {
     fn what_was_written_is_read_back() {
         for (w, a) in [(8, 8), (5, 4), (3, 8), (2, 2)] {
             let mut net = random_net(Bits { w, a });
-            choose_encoding(&mut net);
+            choose_encoding(&mut net, 0);
             let plan = plan(&net, 120_000).expect("fits");
             let emitted = emit(&net, &plan).expect("is valid");
             for (layer, spec) in net.layers.iter_mut().zip(&emitted.specs) {
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn a_damaged_stream_is_named() {
         let mut net = random_net(Bits { w: 4, a: 4 });
-        choose_encoding(&mut net);
+        choose_encoding(&mut net, 0);
         let plan = plan(&net, 120_000).expect("fits");
         let blob = emit(&net, &plan).expect("is valid").blob;
         let sparse = Blob::new_checked(&blob)

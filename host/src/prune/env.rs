@@ -41,6 +41,13 @@ pub struct PruneSetup<'a> {
     pub seed: u64,
 }
 
+impl PruneSetup<'_> {
+    /// Bytes that the blob may have.
+    fn flash(&self) -> u64 {
+        self.targets.flash_bytes.unwrap_or(u64::MAX)
+    }
+}
+
 /// Stage 1 as an [`Environment`].
 pub struct PruneEnv<'a, M: MeasureLayer + 'static> {
     setup: PruneSetup<'a>,
@@ -89,10 +96,10 @@ impl<'a, M: MeasureLayer + 'static> PruneEnv<'a, M> {
         let n = density.len();
         let p = price(
             &config,
-            &vec![TIMED; n],
-            &vec![STORED; n],
+            (&vec![TIMED; n], &vec![STORED; n]),
             &density,
             self.setup.arena_limit,
+            self.setup.flash(),
         )
         .ok()?;
         let narrow = config.layers();
@@ -115,7 +122,13 @@ impl<'a, M: MeasureLayer + 'static> PruneEnv<'a, M> {
         );
         let n = self.layers.len();
         let (timed, stored, dense) = (vec![TIMED; n], vec![STORED; n], vec![1.0; n]);
-        let priced = price(&config, &timed, &stored, &dense, self.setup.arena_limit)?;
+        let priced = price(
+            &config,
+            (&timed, &stored),
+            &dense,
+            self.setup.arena_limit,
+            self.setup.flash(),
+        )?;
         let costs = priced.with_cycles(&self.latency.costs(&priced.keys)?);
         let targets = Targets {
             flash_bytes: None,
@@ -243,10 +256,10 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
         let limit = setup.arena_limit;
         let priced = price(
             &small.config,
-            &vec![TIMED; n],
-            &vec![STORED; n],
+            (&vec![TIMED; n], &vec![STORED; n]),
             &density,
             limit,
+            setup.flash(),
         )?;
         // The board works while the candidate trains.
         self.latency.request(&priced.keys);
@@ -276,7 +289,13 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
 pub fn dense_price(config: &VggConfig, limit: u32) -> anyhow::Result<Price> {
     let n = config.layers().len();
     let bits = vec![TIMED; n];
-    Ok(price(config, &bits, &bits, &vec![1.0; n], limit)?)
+    Ok(price(
+        config,
+        (&bits, &bits),
+        &vec![1.0; n],
+        limit,
+        u64::MAX,
+    )?)
 }
 
 fn short_training(small: &Vgg, setup: &PruneSetup, episode: usize) -> anyhow::Result<f64> {

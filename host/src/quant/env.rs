@@ -129,12 +129,13 @@ impl<'a, M: MeasureLayer + 'static> QuantEnv<'a, M> {
 
     fn price(&self, bits: &[Bits]) -> anyhow::Result<crate::search::Price> {
         let config = &self.setup.network.network.config;
+        let flash = self.setup.targets.flash_bytes.unwrap_or(u64::MAX);
         Ok(price(
             config,
-            bits,
-            bits,
+            (bits, bits),
             &self.density,
             self.setup.arena_limit,
+            flash,
         )?)
     }
 
@@ -288,7 +289,7 @@ impl<'a, M: MeasureLayer + 'static> QuantEnv<'a, M> {
                 .run(setup.data.train, &indices, |_, _| ControlFlow::Continue(()))?;
         }
         let mut net = quantize(&qat.centred()?, &qat.quants()?)?;
-        choose_encoding(&mut net);
+        choose_encoding(&mut net, setup.targets.flash_bytes.unwrap_or(u64::MAX));
         Ok(net)
     }
 }

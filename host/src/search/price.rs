@@ -3,7 +3,8 @@
 
 use super::latency::{LayerCost, LayerKey};
 use crate::lower::{
-    Bits, IntNet, LowerError, NamedSpec, choose_kernel, encoded_bytes, specs, winograd_shape,
+    Bits, IntNet, LayerBytes, LowerError, NamedSpec, choose_kernel, encoded_bytes, sparse_layers,
+    specs, winograd_shape,
 };
 use crate::reward::Costs;
 use crate::vgg::VggConfig;
@@ -51,16 +52,12 @@ impl Price {
 pub fn price_net(net: &IntNet, limit: u32) -> Price {
     let layers = net.layers.iter().enumerate().map(|(i, layer)| {
         let bytes = encoded_bytes(layer);
-        let stored = if layer.spec.encoding == Encoding::Sparse {
-            bytes.sparse
-        } else {
-            bytes.dense
-        };
+        let sparse = layer.spec.encoding == Encoding::Sparse;
         Part {
             name: layer.name.clone(),
             spec: layer.spec,
             density: net.density(i),
-            bytes: stored,
+            bytes: if sparse { bytes.sparse } else { bytes.dense },
             winograd: layer.winograd,
         }
     });
@@ -70,46 +67,69 @@ pub fn price_net(net: &IntNet, limit: u32) -> Price {
 /// The price of a network that exists as a plan only.
 ///
 /// `timed` are the widths that cycles and SRAM are priced at, `stored` those of the
-/// weights in flash, `density` the share of weights that are not zero, per layer.
+/// weights in flash, `density` the share of weights that are not zero, per layer. Layers are
+/// sparse only where `flash` bytes ask for it, as [`crate::lower::choose_encoding`] does.
 ///
 /// # Errors
 /// [`LowerError`] where the firmware cannot run a layer.
 pub fn price(
     config: &VggConfig,
-    timed: &[Bits],
-    stored: &[Bits],
+    (timed, stored): (&[Bits], &[Bits]),
     density: &[f64],
     limit: u32,
+    flash: u64,
 ) -> Result<Price, LowerError> {
     let (timed, stored) = (specs(config, timed)?, specs(config, stored)?);
-    let layers = timed.into_iter().zip(stored).map(|(t, s)| {
-        let density = s.index.map_or(1.0, |i| density[i]);
-        let bytes = encoded_estimate(&s, density);
-        // Weights that do not exist yet cannot be proven; those of 8 bits and less are
-        // hundreds of times below the bound.
-        let winograd = winograd_shape(&t.spec);
-        Part {
+    let density_of = |s: &NamedSpec| s.index.map_or(1.0, |i| density[i]);
+    let bytes: Vec<LayerBytes> = stored
+        .iter()
+        .map(|s| encoded_estimate(s, density_of(s)))
+        .collect();
+    let requants = stored.iter().filter(|s| s.spec.has_weights());
+    let requants: usize = requants
+        .map(|s| usize::from(s.spec.c_out) * REQUANT_BYTES)
+        .sum();
+    let fixed = HEADER_BYTES + LAYER_BYTES * stored.len() + requants;
+    let sparse = sparse_layers(&bytes, fixed, flash);
+    let parts = timed
+        .into_iter()
+        .zip(bytes)
+        .zip(sparse)
+        .map(|((t, bytes), sparse)| Part {
+            density: density_of(&t),
+            // Weights that do not exist yet cannot be proven; those of 8 bits and less are
+            // hundreds of times below the bound.
+            winograd: winograd_shape(&t.spec),
             name: t.name,
-            spec: t.spec,
-            density,
-            bytes,
-            winograd,
-        }
-    });
-    Ok(assemble(layers.collect(), limit))
+            spec: LayerSpec {
+                encoding: if sparse {
+                    Encoding::Sparse
+                } else {
+                    Encoding::Dense
+                },
+                ..t.spec
+            },
+            bytes: if sparse { bytes.sparse } else { bytes.dense },
+        });
+    Ok(assemble(parts.collect(), limit))
 }
 
-/// Bytes of a layer's weights at this density in the smaller encoding, zeros spread evenly.
+/// Bytes of a layer's weights at this density in each encoding, zeros spread evenly.
 #[must_use]
-pub fn encoded_estimate(layer: &NamedSpec, density: f64) -> usize {
+pub fn encoded_estimate(layer: &NamedSpec, density: f64) -> LayerBytes {
     let s = &layer.spec;
     if !s.has_weights() {
-        return 0;
+        return LayerBytes {
+            dense: 0,
+            sparse: 0,
+        };
     }
     let nonzero = (s.weight_count() as f64 / f64::from(s.c_out) * density).ceil() as u32;
     let channel = sparse::channel_bytes(s.sequence_len(), nonzero, s.w_bits) as usize;
-    let sparse = channel * usize::from(s.c_out) + 4 * (usize::from(s.blocks()) + 1);
-    sparse.min(s.dense_channel_bytes() as usize * usize::from(s.c_out))
+    LayerBytes {
+        dense: s.dense_channel_bytes() as usize * usize::from(s.c_out),
+        sparse: channel * usize::from(s.c_out) + 4 * (usize::from(s.blocks()) + 1),
+    }
 }
 
 /// A layer to price.
@@ -170,16 +190,25 @@ mod tests {
     use super::*;
 
     fn small(bits: Bits, density: f64, limit: u32) -> Price {
+        small_in(bits, density, limit, u64::MAX)
+    }
+
+    fn small_in(bits: Bits, density: f64, limit: u32, flash: u64) -> Price {
         let config = VggConfig::preset("vgg-small").expect("known");
         let bits = [bits; 7];
-        price(&config, &bits, &bits, &[density; 7], limit).expect("runs")
+        price(&config, (&bits, &bits), &[density; 7], limit, flash).expect("runs")
     }
 
     #[test]
     fn fewer_bits_and_fewer_weights_take_less_flash() {
         let full = small(Bits { w: 8, a: 8 }, 1.0, 120_000).costs;
         let half = small(Bits { w: 4, a: 8 }, 1.0, 120_000).costs;
-        let sparse = small(Bits { w: 8, a: 8 }, 0.2, 120_000).costs;
+        let sparse = small_in(Bits { w: 8, a: 8 }, 0.2, 120_000, 0).costs;
+        let default = small(Bits { w: 8, a: 8 }, 0.2, 120_000).costs;
+        assert_eq!(
+            default.flash_bytes, full.flash_bytes,
+            "dense where nothing asks for less"
+        );
         assert_eq!(full.macs, 38_634_752);
         assert!(
             full.flash_bytes > 286_560 && full.flash_bytes < 295_000,
