@@ -106,8 +106,8 @@ pub fn requant(spec: &LayerSpec, seed: u32, channel: u16) -> Requant {
 
 /// Writes a valid sparse stream for one block of `channels` channels.
 ///
-/// Each weight is kept with a chance of `density_percent`; the value is what the dense
-/// canonical block has there, zeros replaced. Returns the bytes written, or `None` where
+/// Of each channel, `density_percent` of the weights are kept, rounded to whole ones and
+/// spread by chance. Returns the bytes written, or `None` where
 /// `out` is too short.
 pub fn sparse_block(
     spec: &LayerSpec,
@@ -122,14 +122,19 @@ pub fn sparse_block(
     for _ in 0..channels {
         let (map_words, start) = (len.div_ceil(32) as usize, at);
         out.get_mut(start..start + 4 * map_words)?.fill(0);
-        let mut nonzero = 0;
+        // Exactly the asked share, spread by chance: selection sampling (Knuth, algorithm S).
+        let mut left = sequence_weights(spec);
+        let nonzero = (left * u32::from(density_percent) + 50) / 100;
+        let mut wanted = nonzero;
         for e in 0..len {
-            let padding = e % spec.c_in4() >= u32::from(spec.c_in);
-            let keep = rng.below(100) < u32::from(density_percent) && !padding;
-            if keep {
-                out[start + e as usize / 8] |= 1 << (e % 8);
-                nonzero += 1;
+            if e % spec.c_in4() >= u32::from(spec.c_in) {
+                continue;
             }
+            if rng.below(left) < wanted {
+                out[start + e as usize / 8] |= 1 << (e % 8);
+                wanted -= 1;
+            }
+            left -= 1;
         }
         let end = start + sparse::channel_bytes(len, nonzero, spec.w_bits) as usize;
         let values = out.get_mut(start + 4 * map_words..end)?;
@@ -138,6 +143,11 @@ pub fn sparse_block(
         at = end;
     }
     Some(at)
+}
+
+/// Weights of one output channel, padding left out.
+const fn sequence_weights(spec: &LayerSpec) -> u32 {
+    spec.k_h as u32 * spec.k_w as u32 * spec.c_in as u32
 }
 
 fn fill_values(values: &mut [u8], count: u32, w_bits: u8, rng: &mut Rng) {
