@@ -13,10 +13,10 @@ pub(super) struct Tuning {
     /// Seed of everything random [default: 0].
     #[arg(long)]
     seed: Option<u64>,
-    /// Longest inference, such as 100ms [default: a quarter of the dense network's].
+    /// Longest inference, such as 100ms [default: `--cost-share`].
     #[arg(long, value_name = "TIME", value_parser = units::milliseconds)]
     max_latency: Option<f64>,
-    /// Largest blob, such as 512KiB [default: what the board has].
+    /// Largest blob, such as 512KiB [default: `--flash-share`].
     #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
     max_flash: Option<u64>,
     /// Largest arena, such as 100KiB [default: what the board has].
