@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub const SCHEMA: u32 = {
     let parts = [
         CRC32.checksum(include_bytes!("message.rs")),
-        CRC32.checksum(include_bytes!("spec.rs")),
+        crate::spec::SOURCE,
         CRC32.checksum(include_bytes!("bench.rs")),
         CRC32.checksum(include_bytes!("blob/error.rs")),
     ];

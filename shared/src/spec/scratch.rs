@@ -1,0 +1,84 @@
+//! How kernels divide their scratch.
+
+use super::{Kernel, LayerSpec};
+use crate::winograd;
+
+/// How a kernel divides its scratch, in bytes, in this order.
+///
+/// The Winograd kernels hold transformed values as `i16`: groups of four input tiles,
+/// `[quad][p][c_in4][4]` with 36 or 16 positions `p`, then weights, `[p][c_in4][2]`, then in
+/// one place first the weights as they are and afterwards the sums, `[2][4][p]` as `i32`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScratchPlan {
+    /// Input rows of a strip as `i16`, `[rows, in_w, c_in4]`.
+    pub activations: u32,
+    /// A pair of output channels' weights as `i16`, two sequences.
+    pub weights: u32,
+    /// `i32` accumulators of a row (or of the two rows that a pool joins), two channels.
+    pub accumulators: u32,
+}
+
+impl ScratchPlan {
+    /// Bytes of the whole scratch (saturating).
+    #[must_use]
+    pub const fn total(&self) -> u32 {
+        self.activations
+            .saturating_add(self.weights)
+            .saturating_add(self.accumulators)
+    }
+}
+
+impl LayerSpec {
+    /// Input rows that a full strip needs.
+    #[must_use]
+    pub const fn strip_input_rows(&self) -> u16 {
+        let rows = (self.strip_rows as u32 - 1) * self.stride as u32 + self.k_h as u32;
+        if rows > self.in_h as u32 {
+            self.in_h
+        } else {
+            rows as u16
+        }
+    }
+
+    /// Bytes of scratch that the kernel takes, all of it used; see [`ScratchPlan`].
+    #[must_use]
+    pub const fn scratch_bytes(&self) -> u32 {
+        self.scratch().total()
+    }
+
+    /// How the kernel divides its scratch.
+    #[must_use]
+    pub const fn scratch(&self) -> ScratchPlan {
+        if !self.has_weights() {
+            return ScratchPlan {
+                activations: 0,
+                weights: 0,
+                accumulators: 0,
+            };
+        }
+        if !matches!(self.kernel, Kernel::Direct) {
+            return self.winograd_scratch();
+        }
+        let out_w = self.conv_out().1 as u32;
+        let row = (self.in_w as u32)
+            .saturating_mul(self.c_in4())
+            .saturating_mul(2);
+        ScratchPlan {
+            activations: (self.strip_input_rows() as u32).saturating_mul(row),
+            weights: self.sequence_len().saturating_mul(4),
+            accumulators: (self.pool as u32).saturating_mul(out_w).saturating_mul(8),
+        }
+    }
+
+    const fn winograd_scratch(&self) -> ScratchPlan {
+        let pair = winograd::positions(self.kernel).saturating_mul(self.c_in4() / 2 * 4);
+        let sums = winograd::sum_bytes(self.kernel);
+        let quads = winograd::quads(self, self.strip_rows);
+        let weights = self.sequence_len().saturating_mul(4);
+        ScratchPlan {
+            activations: pair.saturating_mul(4).saturating_mul(quads),
+            weights: pair.saturating_mul(2),
+            accumulators: if weights > sums { weights } else { sums },
+        }
+    }
+}
