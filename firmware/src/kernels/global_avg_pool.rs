@@ -6,6 +6,8 @@ use shared::act::Act;
 use shared::spec::LayerSpec;
 
 /// Sums `[h, w, c]` into `[c]` of `S16`; the division belongs to the next layer's scale.
+// On its own, so that its size can be told from the symbols.
+#[inline(never)]
 pub fn run(spec: &LayerSpec, blocks: Blocks, input: &[u8], output: &mut [u8]) {
     let pixel = spec.input.pixel_bytes(spec.c_in).max(1) as usize;
     let channels =

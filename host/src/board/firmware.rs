@@ -3,7 +3,7 @@
 use super::{BoardError, BoardSpec, build};
 use object::elf::{PT_LOAD, SHT_PROGBITS};
 use object::read::elf::{ElfFile32, FileHeader, ProgramHeader, SectionHeader};
-use object::{LittleEndian, Object, ObjectSection, ObjectSymbol};
+use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, SymbolKind};
 use shared::CRC32;
 use std::path::{Path, PathBuf};
 
@@ -27,8 +27,17 @@ pub struct Firmware {
     pub begin: u32,
     /// Address of the function that ends it.
     pub end: u32,
-    /// Functions by address, for naming the place of a fault.
-    functions: Vec<(u32, String)>,
+    /// Functions by address: name and bytes.
+    functions: Vec<(u32, String, u32)>,
+}
+
+/// A function of a built firmware.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Function<'a> {
+    /// Its symbol, as the linker knows it.
+    pub name: &'a str,
+    /// Bytes in flash.
+    pub bytes: u32,
 }
 
 impl Firmware {
@@ -54,14 +63,7 @@ impl Firmware {
 
     fn parse(path: &Path, elf: Vec<u8>) -> Result<Self, String> {
         let file = ElfFile32::<LittleEndian>::parse(&*elf).map_err(|e| e.to_string())?;
-        let mut functions: Vec<(u32, String)> = file
-            .symbols()
-            .filter(|symbol| symbol.kind() == object::SymbolKind::Text && symbol.size() > 0)
-            .filter_map(|symbol| {
-                Some((symbol.address() as u32 & !1, symbol.name().ok()?.to_owned()))
-            })
-            .collect();
-        functions.sort();
+        let functions = functions(&file);
         let marker = |name: &str| {
             let symbol = file
                 .symbol_by_name(name)
@@ -94,9 +96,41 @@ impl Firmware {
     pub fn function_at(&self, address: u32) -> Option<String> {
         let after = self
             .functions
-            .partition_point(|(start, _)| *start <= address);
-        self.functions[..after].last().map(|(_, name)| name.clone())
+            .partition_point(|(start, ..)| *start <= address);
+        self.functions[..after]
+            .last()
+            .map(|(_, name, _)| name.clone())
     }
+
+    /// All functions, by address.
+    pub fn functions(&self) -> impl Iterator<Item = Function<'_>> {
+        self.functions
+            .iter()
+            .map(|&(_, ref name, bytes)| Function { name, bytes })
+    }
+}
+
+/// Address, name and bytes of each function. Assembly may state no size: then it ends where
+/// the next one begins.
+fn functions(file: &ElfFile32<'_, LittleEndian>) -> Vec<(u32, String, u32)> {
+    let text = file.symbols().filter(|s| s.kind() == SymbolKind::Text);
+    let mut functions: Vec<(u32, String, u32)> = text
+        .filter_map(|s| {
+            let name = s.name().ok()?.to_owned();
+            Some((s.address() as u32 & !1, name, s.size() as u32))
+        })
+        .collect();
+    functions.sort();
+    let ends: Vec<u32> = functions.iter().skip(1).map(|f| f.0).collect();
+    for (function, next) in functions.iter_mut().zip(ends) {
+        if function.2 == 0 {
+            function.2 = next - function.0;
+        }
+    }
+    functions.retain(|f| f.2 > 0);
+    // Two names for one function: it counts once.
+    functions.dedup_by_key(|f| f.0);
+    functions
 }
 
 /// The sections that are loaded into flash, with the addresses they are loaded to.

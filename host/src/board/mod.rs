@@ -8,6 +8,7 @@
 //! [`LatencyTable`] keeps what was timed, [`TimedBoard`] is both as the search sees them.
 
 mod build;
+mod code;
 mod device;
 mod error;
 mod firmware;
@@ -23,8 +24,9 @@ mod timed;
 mod timing;
 pub mod virt;
 
+pub use code::{CodeSizes, Part};
 pub use error::BoardError;
-pub use firmware::Firmware;
+pub use firmware::{Firmware, Function};
 pub use open::{EngineChoice, Options, can_use_qemu, connected_probes, open, qemu_hint};
 pub use spec::BoardSpec;
 pub use table::LatencyTable;

@@ -89,12 +89,22 @@ pub struct LayerTiming {
     pub cycles: u64,
     /// Cycles at zero wait states; `None` on a real board.
     pub zero_wait: Option<u64>,
+    /// Line fetches that wait for flash; `None` on a real board.
+    pub misses: Option<u64>,
     /// Instructions; `None` on a real board.
     pub instructions: Option<u64>,
     /// Whether some blocks were extrapolated.
     pub extrapolated: bool,
     /// Whether a fast kernel ran.
     pub fast: bool,
+}
+
+impl LayerTiming {
+    /// Cycles with another count of wait states; `None` on a real board.
+    #[must_use]
+    pub fn cycles_at(&self, wait_states: u32) -> Option<u64> {
+        Some(self.zero_wait? + u64::from(wait_states) * self.misses?)
+    }
 }
 
 /// Times a layer and holds its output against the portable kernel's.
@@ -136,6 +146,10 @@ fn layer_timing(spec: LayerSpec, small: Timing, large: Timing, counts: [u16; 2])
         spec,
         cycles: affine(small.cycles.board, large.cycles.board),
         zero_wait: both(|t| t.cycles.zero_wait()),
+        misses: both(|t| {
+            let misses = t.cycles.interval?.misses?;
+            Some(misses.instruction + misses.data)
+        }),
         instructions: both(|t| t.cycles.interval.map(|i| i.instructions)),
         extrapolated: counts[0] != counts[1],
         fast: large.fast,

@@ -6,7 +6,6 @@
 
 mod artifact;
 mod bench;
-mod bench_layers;
 mod board;
 mod boards;
 mod compress;
