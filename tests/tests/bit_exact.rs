@@ -1,7 +1,7 @@
 //! The same bytes everywhere: host simulation, portable firmware, boards.
 
 use firmware::engine::Network;
-use host::board::{Board, Engine, EngineChoice, Options, can_use_qemu, open};
+use host::board::{Board, Engine, EngineChoice, Firmware, Options, can_use_qemu, open};
 use host::lower::{Bits, IntNet, from_blob, simulate};
 use host::vgg::{Item, VggConfig};
 use shared::bench::Rng;
@@ -86,7 +86,12 @@ fn the_board_gives_the_simulations_logits_in_the_arena_that_the_blob_states() {
         assert_eq!(logits, simulate(&net, &images).expect("fits"));
     }
     let stack = board.stack().expect("answers");
-    assert!(stack.used < stack.limit, "{stack:?}");
+    let firmware = Firmware::build(board.spec()).expect("builds");
+    assert!(
+        0 < stack.used && stack.used <= firmware.stack.bytes,
+        "measured {stack:?}, the bound is {}",
+        firmware.stack.bytes
+    );
 }
 
 #[test]

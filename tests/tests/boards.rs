@@ -63,3 +63,19 @@ fn number(text: &str) -> u32 {
         None => text.parse().expect("a number"),
     }
 }
+
+#[test]
+fn the_firmwares_worst_case_stack_is_bounded_within_three_quarters() {
+    for board in spec::all().expect("boards can be read") {
+        // Building fails above the limit; this holds the figure against the limit itself.
+        let firmware = host::board::Firmware::build(&board).expect("builds");
+        let bound = &firmware.stack;
+        let frames: u32 = bound.path.iter().map(|(_, frame)| frame).sum();
+        assert_eq!(
+            bound.bytes,
+            frames + host::board::stack::EXCEPTION_FRAME,
+            "the path accounts for every byte"
+        );
+        assert!(bound.bytes * 4 <= board.sram.stack_bytes * 3, "{bound:?}");
+    }
+}

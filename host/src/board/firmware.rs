@@ -1,5 +1,6 @@
 //! A built firmware: what the host must know of its ELF.
 
+use super::stack::{self, LIMIT_PERCENT, StackBound};
 use super::{BoardError, BoardSpec, build};
 use object::elf::{PT_LOAD, SHT_PROGBITS};
 use object::read::elf::{ElfFile32, FileHeader, ProgramHeader, SectionHeader};
@@ -23,6 +24,8 @@ pub struct Firmware {
     pub sections: Vec<(u32, Vec<u8>)>,
     /// CRC-32 over the bytes of `sections`; the device computes the same of its flash.
     pub build_id: u32,
+    /// Most stack that it can take.
+    pub stack: StackBound,
     /// Address of the function that begins a measured stretch.
     pub begin: u32,
     /// Address of the function that ends it.
@@ -44,9 +47,24 @@ impl Firmware {
     /// Builds and reads the firmware of a board.
     ///
     /// # Errors
-    /// Where cargo fails or the ELF lacks what it must have.
+    /// Where cargo fails, the ELF lacks what it must have, or could take more than
+    /// [`LIMIT_PERCENT`] of the board's stack.
     pub fn build(board: &BoardSpec) -> Result<Self, BoardError> {
-        Self::read(&build::firmware(board)?)
+        let firmware = Self::read(&build::firmware(board)?)?;
+        let limit = board.sram.stack_bytes / 100 * LIMIT_PERCENT;
+        if firmware.stack.bytes <= limit {
+            return Ok(firmware);
+        }
+        let heaviest = firmware.stack.path.iter().max_by_key(|(_, frame)| *frame);
+        let (function, frame) = heaviest.cloned().unwrap_or_default();
+        Err(BoardError::Firmware {
+            reason: format!(
+                "it may take {} bytes of stack, allowed are {limit}: {LIMIT_PERCENT} % of \
+                 stack_bytes in board.toml ({frame} of them in `{function}`)",
+                firmware.stack.bytes
+            ),
+            path: firmware.path,
+        })
     }
 
     /// Reads a built firmware.
@@ -80,7 +98,9 @@ impl Firmware {
             crc.update(bytes);
         }
         let build_id = crc.finalize();
+        let stack = stack::bound(&elf).map_err(|e| format!("its stack has no bound: {e}"))?;
         Ok(Self {
+            stack,
             path: path.into(),
             build_id,
             begin,

@@ -19,6 +19,7 @@ mod process;
 mod qemu;
 mod rtt;
 pub mod spec;
+pub mod stack;
 mod table;
 mod timed;
 mod timing;
