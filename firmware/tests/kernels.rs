@@ -32,6 +32,15 @@ fn four_hundred_winograd_layers_equal_the_reference() {
 }
 
 #[test]
+fn two_hundred_first_layers_equal_the_reference() {
+    let mut rng = Rng::new(8);
+    for i in 0..200 {
+        let spec = common::generate_narrow(&mut rng);
+        Case::new(spec, &mut rng).check(&format!("narrow case {i}"));
+    }
+}
+
+#[test]
 fn every_vgg_shape_equals_the_reference_at_every_width() {
     let mut rng = Rng::new(2);
     for w_bits in 2..=8 {

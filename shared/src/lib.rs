@@ -12,6 +12,7 @@ pub mod act;
 pub mod bench;
 pub mod blob;
 pub mod message;
+pub mod narrow;
 pub mod semantics;
 pub mod spec;
 pub mod weights;

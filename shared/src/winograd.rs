@@ -25,7 +25,7 @@ pub const TILE: u32 = 4;
 #[must_use]
 pub const fn positions(kernel: Kernel) -> u32 {
     match kernel {
-        Kernel::Direct => 0,
+        Kernel::Direct | Kernel::Narrow => 0,
         Kernel::Winograd4 => 36,
         Kernel::Winograd2 => 16,
     }

@@ -7,7 +7,7 @@
 
 use super::dot::{self, Run};
 use super::output::{self, Place};
-use super::{Blocks, LayerError, expand, unpack};
+use super::{Blocks, LayerError, as_signed, expand, unpack};
 use core::num::NonZero;
 use core::ops::Range;
 use shared::blob::Layer;
@@ -119,12 +119,6 @@ mod straight {
     pub fn sums(_: &Layer, _: u16, _: &[u32], _: i32) -> Option<[i32; 2]> {
         None
     }
-}
-
-fn as_signed(words: &mut [u32]) -> &mut [i32] {
-    let (pointer, len) = (words.as_mut_ptr().cast::<i32>(), words.len());
-    // SAFETY: same size and alignment, every bit pattern valid, the borrow is handed on.
-    unsafe { core::slice::from_raw_parts_mut(pointer, len) }
 }
 
 /// What does not change from row to row.

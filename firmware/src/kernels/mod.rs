@@ -15,7 +15,12 @@ pub mod expand;
 mod fused_m4;
 pub mod global_avg_pool;
 pub mod lanes;
+pub mod narrow;
+#[cfg(all(feature = "dsp", feature = "fpu", target_arch = "arm"))]
+mod narrow_m4;
 pub mod output;
+#[cfg(all(feature = "dsp", target_arch = "arm"))]
+mod output_m4;
 pub mod unpack;
 #[cfg(all(feature = "dsp", target_arch = "arm"))]
 mod unpack_m4;
@@ -87,6 +92,7 @@ pub const fn is_fast(spec: &LayerSpec) -> bool {
     match spec.kernel {
         Kernel::Direct => dot::FAST,
         Kernel::Winograd4 | Kernel::Winograd2 => winograd::FAST,
+        Kernel::Narrow => narrow::FAST,
     }
 }
 
@@ -130,6 +136,7 @@ pub fn run_layer(
                 .ok_or(LayerError::Buffers)?;
             match spec.kernel {
                 Kernel::Direct => conv::run(layer, r_c, blocks, input, output, scratch),
+                Kernel::Narrow => narrow::run(layer, r_c, blocks, input, output, scratch),
                 Kernel::Winograd4 | Kernel::Winograd2 => {
                     winograd::run(layer, blocks, input, output, scratch)
                 }
@@ -145,4 +152,11 @@ fn as_words(bytes: &mut [u8]) -> Option<&mut [u32]> {
         ([], words, []) => Some(words),
         _ => None,
     }
+}
+
+/// The same words as signed numbers.
+fn as_signed(words: &mut [u32]) -> &mut [i32] {
+    let (pointer, len) = (words.as_mut_ptr().cast::<i32>(), words.len());
+    // SAFETY: same size and alignment, every bit pattern valid, the borrow is handed on.
+    unsafe { core::slice::from_raw_parts_mut(pointer, len) }
 }

@@ -4,6 +4,8 @@
 //! only that is requantized.
 
 use super::lanes::{smmulr, usat};
+#[cfg(all(feature = "dsp", target_arch = "arm"))]
+use super::output_m4;
 use shared::act::Act;
 use shared::semantics::Requant;
 use shared::spec::LayerSpec;
@@ -70,6 +72,17 @@ fn words(to: &Target, acc: &[i32], row: &mut [u8]) {
     }
 }
 
+#[cfg(all(feature = "dsp", target_arch = "arm"))]
+fn two_bytes(to: &Target, acc: &[i32], row: &mut [u8]) {
+    let store = output_m4::Store {
+        m: to.requants.map(Requant::m),
+        shift: to.requants.map(Requant::shift),
+        pixel: to.pixel,
+    };
+    output_m4::two_bytes(&store, to.pool, acc, row);
+}
+
+#[cfg(not(all(feature = "dsp", target_arch = "arm")))]
 #[inline(never)]
 fn two_bytes(to: &Target, acc: &[i32], row: &mut [u8]) {
     let quantize = Quantize::new(to);

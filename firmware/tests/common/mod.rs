@@ -233,6 +233,27 @@ pub fn generate_winograd(rng: &mut Rng) -> LayerSpec {
     }
 }
 
+/// A random first layer that the narrow kernel computes.
+pub fn generate_narrow(rng: &mut Rng) -> LayerSpec {
+    loop {
+        let base = candidate(rng);
+        let spec = LayerSpec {
+            kind: Kind::Conv,
+            kernel: Kernel::Narrow,
+            input: Act::Image,
+            c_in: pick(rng, &[1, 3]),
+            k_h: 3,
+            k_w: 3,
+            stride: 1,
+            pad: pick(rng, &[1, 1, 1, 0, 2]),
+            ..base
+        };
+        if spec.check().is_ok() {
+            return spec;
+        }
+    }
+}
+
 fn candidate(rng: &mut Rng) -> LayerSpec {
     let side = |rng: &mut Rng| 1 + rng.below(12) as u16;
     let (h, w) = (side(rng), side(rng));

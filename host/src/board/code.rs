@@ -14,6 +14,8 @@ pub enum Part {
     Direct,
     /// Fully connected layers straight from packed weights.
     FullyConnected,
+    /// First layers of few channels.
+    Narrow,
     /// Weights to 16-bit lanes.
     Unpack,
     /// Pooling, requantization and storing of the direct kernels.
@@ -34,9 +36,10 @@ pub enum Part {
 
 impl Part {
     /// All parts, kernels first.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Direct,
         Self::FullyConnected,
+        Self::Narrow,
         Self::Unpack,
         Self::Output,
         Self::Winograd,
@@ -53,6 +56,7 @@ impl Part {
         match self {
             Self::Direct => "direct",
             Self::FullyConnected => "fully connected",
+            Self::Narrow => "narrow",
             Self::Unpack => "unpacking of weights",
             Self::Output => "output of direct kernels",
             Self::Winograd => "winograd, common",
@@ -75,7 +79,9 @@ impl Part {
     pub fn serves(self, spec: &LayerSpec) -> bool {
         let direct = spec.has_weights() && spec.kernel == Kernel::Direct;
         match self {
-            Self::Direct | Self::Output => direct,
+            Self::Direct => direct,
+            Self::Output => direct || spec.kernel == Kernel::Narrow,
+            Self::Narrow => spec.kernel == Kernel::Narrow,
             Self::FullyConnected => direct && spec.kind == Kind::FullyConnected,
             Self::Unpack => spec.has_weights(),
             Self::Winograd => matches!(spec.kernel, Kernel::Winograd4 | Kernel::Winograd2),
@@ -120,6 +126,8 @@ impl Part {
             Self::Direct
         } else if starts(&["fused", "fully_connected"]) {
             Self::FullyConnected
+        } else if starts(&["narrow"]) {
+            Self::Narrow
         } else if starts(&["unpack"]) {
             Self::Unpack
         } else if starts(&["output"]) {

@@ -49,6 +49,13 @@ pub fn winograd_shape(s: &LayerSpec) -> bool {
     conv && s.input.is_unsigned() && s.output.is_unsigned() && s.input != Act::Image
 }
 
+/// Whether the shape is that of the first layer's kernel.
+#[must_use]
+pub fn narrow_shape(s: &LayerSpec) -> bool {
+    let conv = s.kind == Kind::Conv && (s.k_h, s.k_w, s.stride) == (3, 3, 1);
+    conv && s.input == Act::Image && matches!(s.c_in, 1 | 3)
+}
+
 /// The layer with kernel and strips chosen, and the bytes of SRAM that it takes; `exact`
 /// says whether Winograd is proven for its weights.
 ///
@@ -61,7 +68,16 @@ pub fn choose_kernel(spec: &LayerSpec, limit: u32, exact: bool) -> Result<(Layer
             ..*spec
         },
         limit,
-    )?;
+    );
+    if narrow_shape(spec) {
+        // It has no strips, and is faster wherever it fits.
+        let narrow = LayerSpec {
+            kernel: Kernel::Narrow,
+            ..*spec
+        };
+        return layer_in(&narrow, limit).or(direct);
+    }
+    let direct = direct?;
     if !exact || !winograd_shape(spec) {
         return Ok(direct);
     }
@@ -97,6 +113,8 @@ pub fn predicted_cycles(s: &LayerSpec) -> f64 {
                 + outputs * PER_OUTPUT
                 + strips * taps * c_out * PER_WEIGHT
         }
+        // Compared with nothing: where it can run it is taken.
+        Kernel::Narrow => outputs * f64::from(9 * s.c_in) * PER_MAC + outputs * PER_OUTPUT,
         Kernel::Winograd4 | Kernel::Winograd2 => {
             let quads: u32 = strip_quads(s);
             let tiles = 4.0 * f64::from(quads);
@@ -152,7 +170,7 @@ mod tests {
         };
         assert_eq!(
             choose_kernel(&image, 110_000, true).map(|c| c.0.kernel),
-            Ok(Kernel::Direct)
+            Ok(Kernel::Narrow)
         );
         let tiny = LayerSpec::conv3x3(2, 2, 64, 64);
         assert_eq!(

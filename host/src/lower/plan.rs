@@ -59,7 +59,7 @@ pub fn plan(net: &IntNet, limit: u32) -> Result<MemoryPlan, LowerError> {
 pub fn layer_in(spec: &LayerSpec, limit: u32) -> Result<(LayerSpec, u32), u64> {
     let rows = spec.conv_out().0;
     let step = match spec.kernel {
-        Kernel::Direct => u16::from(spec.pool.max(1)),
+        Kernel::Direct | Kernel::Narrow => u16::from(spec.pool.max(1)),
         Kernel::Winograd4 | Kernel::Winograd2 => spec.kernel.tile_side() as u16,
     };
     let mut strips = 1;

@@ -3,7 +3,7 @@
 use super::{Kernel, Kind, LayerSpec};
 use crate::act::Act;
 use crate::semantics::WEIGHT_BITS;
-use crate::winograd;
+use crate::{narrow, winograd};
 use serde::{Deserialize, Serialize};
 
 /// Why a [`LayerSpec`] cannot be run.
@@ -79,10 +79,16 @@ impl LayerSpec {
         if matches!(self.kernel, Kernel::Direct) {
             return Ok(());
         }
-        let shape = matches!(self.kind, Kind::Conv) && self.k_h == 3 && self.k_w == 3;
-        let formats = self.input.is_unsigned() && self.output.is_unsigned();
-        if !shape || self.stride != 1 || !formats {
+        let conv3x3 = matches!(self.kind, Kind::Conv) && self.k_h == 3 && self.k_w == 3;
+        let formats = match self.kernel {
+            Kernel::Narrow => matches!(self.input, Act::Image) && matches!(self.c_in, 1 | 3),
+            _ => self.input.is_unsigned() && self.output.is_unsigned(),
+        };
+        if !conv3x3 || self.stride != 1 || !formats {
             return Err(SpecError::Kernel);
+        }
+        if matches!(self.kernel, Kernel::Narrow) {
+            return Ok(());
         }
         let whole = self.strip_rows == self.conv_out().0;
         if !whole && !(self.strip_rows as u32).is_multiple_of(self.kernel.tile_side()) {
@@ -143,6 +149,7 @@ impl LayerSpec {
             Kernel::Direct => {
                 strip + sequence * 4 + self.pool as u64 * self.conv_out().1 as u64 * 8
             }
+            Kernel::Narrow => narrow::bytes(self),
             Kernel::Winograd4 | Kernel::Winograd2 => {
                 let quads = winograd::quads(self, self.strip_rows) as u64;
                 let pair = winograd::positions(self.kernel) as u64 * self.c_in4() as u64 * 2;

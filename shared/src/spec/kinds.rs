@@ -31,6 +31,10 @@ pub enum Kernel {
     /// Tiles of 2x2 outputs by 16 multiplications instead of 36, for small maps; else as
     /// [`Kernel::Winograd4`], and exact far more often.
     Winograd2 = 2,
+    /// First layers: an image of 1 or 3 channels, 3x3 of stride 1, without strips. The taps
+    /// of a column of pixels lie together, so that no lane is padding; what lies outside of
+    /// the image is multiplied as zero.
+    Narrow = 3,
 }
 
 /// How the sequence of weights of a block is stored.
@@ -65,6 +69,7 @@ impl Kernel {
             0 => Some(Self::Direct),
             1 => Some(Self::Winograd4),
             2 => Some(Self::Winograd2),
+            3 => Some(Self::Narrow),
             _ => None,
         }
     }
@@ -73,7 +78,7 @@ impl Kernel {
     #[must_use]
     pub const fn block_channels(self) -> u16 {
         match self {
-            Self::Direct | Self::Winograd4 | Self::Winograd2 => 2,
+            Self::Direct | Self::Winograd4 | Self::Winograd2 | Self::Narrow => 2,
         }
     }
 
@@ -84,6 +89,7 @@ impl Kernel {
             Self::Direct => "direct",
             Self::Winograd4 => "winograd4",
             Self::Winograd2 => "winograd2",
+            Self::Narrow => "narrow",
         }
     }
 
@@ -91,7 +97,7 @@ impl Kernel {
     #[must_use]
     pub const fn tile_side(self) -> u32 {
         match self {
-            Self::Direct => 1,
+            Self::Direct | Self::Narrow => 1,
             Self::Winograd4 => 4,
             Self::Winograd2 => 2,
         }

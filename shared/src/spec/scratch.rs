@@ -1,13 +1,14 @@
 //! How kernels divide their scratch.
 
 use super::{Kernel, LayerSpec};
-use crate::winograd;
+use crate::{narrow, winograd};
 
 /// How a kernel divides its scratch, in bytes, in this order.
 ///
 /// The Winograd kernels hold transformed values as `i16`: groups of four input tiles,
 /// `[quad][p][c_in4][4]` with 36 or 16 positions `p`, then weights, `[p][c_in4][2]`, then in
 /// one place first the weights as they are and afterwards the sums, `[2][4][p]` as `i32`.
+/// [`narrow`] has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScratchPlan {
     /// Input rows of a strip as `i16`, `[rows, in_w, c_in4]`.
@@ -56,9 +57,14 @@ impl LayerSpec {
                 accumulators: 0,
             };
         }
-        if !matches!(self.kernel, Kernel::Direct) {
-            return self.winograd_scratch();
+        match self.kernel {
+            Kernel::Direct => self.direct_scratch(),
+            Kernel::Winograd4 | Kernel::Winograd2 => self.winograd_scratch(),
+            Kernel::Narrow => narrow::scratch(self),
         }
+    }
+
+    const fn direct_scratch(&self) -> ScratchPlan {
         let out_w = self.conv_out().1 as u32;
         let row = (self.in_w as u32)
             .saturating_mul(self.c_in4())
