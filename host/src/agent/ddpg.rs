@@ -3,7 +3,11 @@
 //!
 //! Differences to AMC's public code, all on purpose: the replay holds every step, the first
 //! layer's too, with the action that was applied; the reward is stored raw and the moving
-//! baseline is subtracted once, in the target; the schedule follows the number of episodes.
+//! baseline is subtracted once, in the target, and the rest is divided by the spread of what is
+//! remembered; the schedule follows the number of episodes. Two terms keep the actor from
+//! running into a corner of its range on the word of a critic that has seen a few dozen
+//! episodes (it did: see docs/search.md): its logits are pulled towards 0, and its actions
+//! towards those of the best episodes so far (self-imitation, arXiv 1806.05635).
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -14,6 +18,12 @@ use super::{
     mlp::parameter_count, random::uniform, truncated_normal,
 };
 
+/// Least spread that rewards are divided by: one image of five hundred and less is noise.
+const LEAST_SPREAD: f32 = 0.01;
+/// Normalised rewards beyond are clipped: how bad a bad policy is teaches nothing.
+const REWARD_CLIP: f32 = 3.0;
+/// Best episodes whose actions the actor is pulled towards.
+const ELITE: usize = 3;
 /// Replay length in episodes, as AMC's.
 const REPLAY_EPISODES: usize = 100;
 /// From this many episodes on, the actor takes smaller steps.
@@ -42,6 +52,10 @@ pub struct DdpgConfig {
     pub actor_rate: f32,
     /// Adam's learning rate of the critic.
     pub critic_rate: f32,
+    /// Pull of the actor's logits towards 0.
+    pub logit_decay: f32,
+    /// Pull of the actor towards the actions of the best episodes.
+    pub imitation: f32,
     /// Weight of the newest episode in the moving baseline, once it is more than an average.
     pub baseline_rate: f32,
     /// Warm-up and noise.
@@ -72,6 +86,8 @@ impl DdpgConfig {
             tau: 0.01,
             actor_rate: if episodes >= LONG_SEARCH { 1e-4 } else { 1e-3 },
             critic_rate: 1e-3,
+            logit_decay: 0.02,
+            imitation: 1.0,
             baseline_rate: 0.1,
             schedule: Schedule::over(episodes),
             seed,
@@ -283,8 +299,17 @@ impl DdpgState {
 
         let trace = self.actor.forward(&states, n);
         let actions = sigmoid(trace.output());
-        let d_logits = self.policy_gradient(&states, &actions);
-        let (gradients, _) = self.actor.backward(&trace, &d_logits);
+        let mut d_logits = self.policy_gradient(&states, &actions);
+        let decay = self.config.logit_decay / n as f32;
+        for (d, logit) in d_logits.iter_mut().zip(trace.output()) {
+            *d += decay * logit;
+        }
+        let (mut gradients, _) = self.actor.backward(&trace, &d_logits);
+        let towards = self.imitation_gradient();
+        gradients
+            .iter_mut()
+            .zip(&towards)
+            .for_each(|(g, t)| *g += t);
         self.actor_adam
             .step(self.actor.parameters_mut(), &gradients);
 
@@ -293,7 +318,7 @@ impl DdpgState {
             .soft_update(&self.critic, self.config.tau);
     }
 
-    /// y = (r − baseline) + γ·Q'(s', π'(s')), without the last term after the last layer.
+    /// y = (r − baseline)/spread + γ·Q'(s', π'(s')), without the last term after the last layer.
     fn targets(&self, batch: &[&Sample]) -> Vec<f32> {
         let following: Vec<f32> = batch
             .iter()
@@ -307,6 +332,8 @@ impl DdpgState {
             .critic_target
             .forward(&self.join(&following, &actions), n);
         let mut values = trace.output().iter();
+        let spread = self.replay.reward_spread(LEAST_SPREAD);
+        let reward = |r: f32| ((r - self.baseline) / spread).clamp(-REWARD_CLIP, REWARD_CLIP);
         batch
             .iter()
             .map(|sample| {
@@ -315,8 +342,7 @@ impl DdpgState {
                 } else {
                     None
                 };
-                sample.reward - self.baseline
-                    + self.config.discount * future.copied().unwrap_or(0.0)
+                reward(sample.reward) + self.config.discount * future.copied().unwrap_or(0.0)
             })
             .collect()
     }
@@ -334,6 +360,23 @@ impl DdpgState {
             .zip(actions)
             .map(|(d, p)| d * p * (1.0 - p))
             .collect()
+    }
+
+    /// Gradient of the mean cross-entropy between the elite's actions and the actor's with
+    /// respect to the actor's parameters.
+    fn imitation_gradient(&self) -> Vec<f32> {
+        let elite = self.replay.elite(ELITE);
+        let states: Vec<f32> = elite.iter().flat_map(|s| &s.state).copied().collect();
+        let trace = self.actor.forward(&states, elite.len());
+        let wanted = elite.iter().flat_map(|s| &s.action);
+        let scale = self.config.imitation / elite.len().max(1) as f32;
+        let d: Vec<f32> = sigmoid(trace.output())
+            .iter()
+            .zip(wanted)
+            // The cross-entropy's gradient: it does not vanish where the sigmoid saturates.
+            .map(|(p, a)| scale * (p - a))
+            .collect();
+        self.actor.backward(&trace, &d).0
     }
 
     /// Rows of state and action side by side, `[n, state_dim + action_dim]`.

@@ -67,6 +67,25 @@ impl Replay {
         &self.samples
     }
 
+    /// Standard deviation of the rewards, and at least `least`.
+    pub fn reward_spread(&self, least: f32) -> f32 {
+        let n = self.samples.len().max(1) as f32;
+        let rewards = || self.samples.iter().map(|s| s.reward);
+        let mean = rewards().sum::<f32>() / n;
+        let variance = rewards().map(|r| (r - mean).powi(2)).sum::<f32>() / n;
+        variance.sqrt().max(least)
+    }
+
+    /// Every step of the `episodes` best episodes; more where rewards are equal.
+    pub fn elite(&self, episodes: usize) -> Vec<&Sample> {
+        let mut rewards: Vec<f32> = self.samples.iter().map(|s| s.reward).collect();
+        rewards.sort_by(|a, b| b.total_cmp(a));
+        rewards.dedup();
+        let least = rewards.get(episodes.saturating_sub(1)).or(rewards.last());
+        let is_elite = |s: &&Sample| least.is_some_and(|l| s.reward >= *l);
+        self.samples.iter().filter(is_elite).collect()
+    }
+
     /// `count` samples drawn uniformly with replacement.
     ///
     /// # Panics
@@ -105,6 +124,27 @@ mod tests {
             s.iter().all(|s| s.reward == 0.75),
             "raw, and given to every step"
         );
+    }
+
+    #[test]
+    fn the_elite_is_whole_episodes() {
+        let mut replay = Replay::new(100);
+        for (i, reward) in [0.2, 0.7, 0.5, 0.7].into_iter().enumerate() {
+            replay.push_episode(&episode(10.0 * i as f32), reward);
+        }
+        let first = |n| {
+            replay
+                .elite(n)
+                .iter()
+                .map(|s| s.state[0])
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(first(1), [10.0, 11.0, 12.0, 30.0, 31.0, 32.0]);
+        assert_eq!(replay.elite(2).len(), 9);
+        assert_eq!(replay.elite(9).len(), 12);
+        // Of 0.2, 0.7, 0.5, 0.7: mean 0.525, deviation 0.2046.
+        assert!((replay.reward_spread(0.0) - 0.204_633).abs() < 1e-5);
+        assert_eq!(replay.reward_spread(1.0), 1.0);
     }
 
     #[test]

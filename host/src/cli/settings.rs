@@ -40,6 +40,10 @@ pub(super) struct Tuning {
     /// How candidates are scored [default: board].
     #[arg(long, value_enum)]
     reward: Option<RewardMode>,
+    /// Whether each episode's policy is fitted to the budgets from both sides before it is
+    /// judged, so that the agent decides proportions only [default: true].
+    #[arg(long, value_name = "BOOL")]
+    fill: Option<bool>,
     /// Episodes of the pruning search [default: 40].
     #[arg(long, value_name = "N")]
     prune_episodes: Option<usize>,
@@ -52,6 +56,10 @@ pub(super) struct Tuning {
     /// Validation pictures that judge a candidate [default: 500].
     #[arg(long, value_name = "N")]
     trial_images: Option<usize>,
+    /// Best candidates of each search that are judged again, with four times the training and
+    /// all validation pictures, before one is kept [default: 4].
+    #[arg(long, value_name = "N")]
+    finalists: Option<usize>,
     /// Channels are rounded to multiples of this [default: 8].
     #[arg(long, value_name = "N")]
     channel_step: Option<usize>,
@@ -73,6 +81,16 @@ pub(super) struct Tuning {
     /// Passes over the training pictures after quantization [default: 10].
     #[arg(long, value_name = "EPOCHS")]
     qat_epochs: Option<f64>,
+    /// Whether fine-tuning blends pictures with each other (mixup) [default: true].
+    #[arg(long, value_name = "BOOL")]
+    mixup: Option<bool>,
+    /// Share of the fine-tuning's loss that follows the given network's answers
+    /// [default: 0.95].
+    #[arg(long, value_name = "SHARE")]
+    distillation: Option<f64>,
+    /// Highest learning rate of the fine-tuning after pruning [default: 0.03].
+    #[arg(long, value_name = "RATE")]
+    finetune_lr: Option<f64>,
     /// Test pictures that the board runs with the given network [default: 3].
     #[arg(long, value_name = "N")]
     board_images_before: Option<usize>,
@@ -102,17 +120,22 @@ impl Tuning {
         };
         set(&mut s.agent, &self.agent);
         set(&mut s.reward, &self.reward);
+        set(&mut s.fill, &self.fill);
         set(&mut s.prune.episodes, &self.prune_episodes);
         set(&mut s.quantize.episodes, &self.quantize_episodes);
         for trial in [&mut s.prune.trial, &mut s.quantize.trial] {
             set(&mut trial.steps, &self.trial_steps);
             set(&mut trial.validation_images, &self.trial_images);
         }
+        set(&mut s.finalists, &self.finalists);
         set(&mut s.channel_step, &self.channel_step);
         set(&mut s.criterion, &self.criterion);
         set(&mut s.variational.steps, &self.variational_steps);
         set(&mut s.finetune.epochs, &self.finetune_epochs);
         set(&mut s.qat.epochs, &self.qat_epochs);
+        set(&mut s.mixup, &self.mixup);
+        set(&mut s.distillation, &self.distillation);
+        set(&mut s.finetune.lr, &self.finetune_lr);
         set(&mut s.board_images.0, &self.board_images_before);
         set(&mut s.board_images.1, &self.board_images_after);
         s.control = self.control;
@@ -155,6 +178,7 @@ fn check(s: &Settings) -> Result<(), Complaint> {
         ("--quantize-episodes", s.quantize.episodes),
         ("--trial-images", s.prune.trial.validation_images),
         ("--channel-step", s.channel_step),
+        ("--finalists", s.finalists),
     ];
     if let Some((option, _)) = positive.iter().find(|(_, n)| *n == 0) {
         return Err(Complaint::input("it must be at least 1").at(option));

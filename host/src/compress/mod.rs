@@ -6,6 +6,7 @@
 //! continues to the identical result.
 
 mod device;
+mod episodes;
 mod finish;
 mod lowered;
 mod prepare;

@@ -99,12 +99,18 @@ pub struct Settings {
     pub agent: AgentKind,
     /// How candidates are scored.
     pub reward: RewardMode,
+    /// Whether each episode's policy is fitted to the budgets from both sides, so that agents
+    /// decide proportions only; not with [`RewardMode::AccuracyFlops`], which has no budgets.
+    pub fill: bool,
     /// Limits.
     pub budgets: Budgets,
     /// Stage 1.
     pub prune: SearchSettings,
     /// Stage 2.
     pub quantize: SearchSettings,
+    /// Candidates of each stage that are judged again, better, before one is kept; 1 keeps
+    /// the episodes' best.
+    pub finalists: usize,
     /// Channels are rounded to multiples of this.
     pub channel_step: usize,
     /// How channels are ranked.
@@ -120,6 +126,8 @@ pub struct Settings {
     /// Whether the given network is asked about each augmented view (and not once about each
     /// picture): more to learn from, at the price of its forward pass.
     pub distill_views: bool,
+    /// Whether both fine-tunings blend pictures ([`crate::vgg::TrainConfig::mixup`]).
+    pub mixup: bool,
     /// Temperature of the distillation.
     pub temperature: f64,
     /// Widths of weights that stage 2 may choose, rising.
@@ -151,6 +159,7 @@ impl Settings {
             seed,
             agent: AgentKind::Ddpg,
             reward: RewardMode::Board,
+            fill: true,
             // The sample has 3,000 images to recover with: a quarter of the cycles, the
             // default of the method, would cost more accuracy than they can give back.
             budgets: Budgets {
@@ -166,6 +175,7 @@ impl Settings {
                 episodes: 30,
                 trial: trial(5e-4),
             },
+            finalists: 4,
             channel_step: 8,
             criterion: ChannelCriterion::L1,
             variational: VariationalConfig {
@@ -187,6 +197,7 @@ impl Settings {
             },
             distillation: 0.95,
             distill_views: true,
+            mixup: true,
             temperature: 3.0,
             w_widths: vec![2, 4, 8],
             a_widths: vec![4, 8],

@@ -1,22 +1,19 @@
 //! The two searches and the two fine-tunings.
 
+use super::episodes::{Keeper, Search};
 use super::prepare::{describe, exceeded};
 use super::store::{MODEL, PRUNED, load_rankings, save_quantized};
 use super::training::{Job, forget, train};
-use super::{Compress, Device, Infeasible, State};
-use crate::agent::Agent;
-use crate::lower::{Bits, Centred, calibrate, centre};
+use super::{Compress, Device, Infeasible};
+use crate::lower::{Bits, Centred, accuracy, calibrate, centre};
 use crate::nn::OptimizerKind;
 use crate::prune::{PruneEnv, PruneSetup, Rankings};
 use crate::quant::{QatNet, QuantEnv, QuantSetup, Sensitivity};
 use crate::reward::{Reward, RewardMode, Targets};
-use crate::run::{EpisodeRecord, Progress, Stage, interrupt};
-use crate::search::{
-    Best, Environment, SearchData, StageRun, TimedEnvironment, Timings, run_stage,
-};
-use crate::vgg::{Distillation, Folded, Teacher, TrainConfig, Vgg};
+use crate::run::Stage;
+use crate::search::{Best, Environment, Found, SearchData};
+use crate::vgg::{Distillation, Folded, Teacher, TrainConfig, Vgg, evaluate};
 use anyhow::Result;
-use std::ops::ControlFlow;
 
 /// State of a fine-tuning between two processes.
 const TRAINER: &str = "training.safetensors";
@@ -46,15 +43,16 @@ impl<D: Device + 'static> Compress<D> {
             channel_step: self.settings.channel_step,
             arena_limit: self.arena(),
             mode: reward.mode,
+            fill: self.settings.fill && reward.mode != RewardMode::AccuracyFlops,
             targets: reward.targets,
             seed: self.settings.seed,
         };
         let mut env = PruneEnv::new(setup, &mut self.latency)?;
-        let best = self.state.prune_best.clone();
         let search = Search {
             stage: Stage::Prune,
             label: "1 prune",
             episodes: self.settings.prune.episodes,
+            finalists: self.settings.finalists,
             reward: &reward,
         };
         let mut keeper = Keeper {
@@ -71,8 +69,11 @@ impl<D: Device + 'static> Compress<D> {
                 self.settings.seed,
             )
         });
-        let finished = search.run(&mut env, agent, best, &mut keeper, &self.ui)?;
-        self.check_found(finished, self.state.prune_best.clone())
+        let best = search.run(&mut env, agent, &mut keeper, &self.ui)?;
+        let finished = self.check_found(best.as_ref())?;
+        self.state.prune_best = best;
+        self.state.found = Found::default();
+        Ok(finished)
     }
 
     /// The best pruned network, trained with all training images.
@@ -91,6 +92,7 @@ impl<D: Device + 'static> Compress<D> {
             label: "  fine-tune",
             config: TrainConfig {
                 lr: tune.lr,
+                mixup: self.settings.mixup,
                 ..TrainConfig::fine_tune(steps, tune.batch, seed)
             },
             teacher: self.distillation(&teacher),
@@ -106,6 +108,8 @@ impl<D: Device + 'static> Compress<D> {
         )?;
         small.save(&self.run.path(PRUNED), false)?;
         forget(&checkpoint);
+        let all = data.first_validation(data.validation.len());
+        self.say_validation(evaluate(&small.fold()?, data.validation, &all));
         Ok(true)
     }
 
@@ -163,16 +167,17 @@ impl<D: Device + 'static> Compress<D> {
             a_widths: a,
             arena_limit: self.arena(),
             targets,
+            fill: self.settings.fill && self.settings.reward != RewardMode::AccuracyFlops,
             seed: self.settings.seed,
             device: &self.input.device,
         };
         let mut env = QuantEnv::new(setup, &mut self.latency)?;
         self.state.cycles_spread = Some(env.cycles_spread());
-        let best = self.state.quantize_best.clone();
         let search = Search {
             stage: Stage::Quantize,
             label: "2 quantize",
             episodes: self.settings.quantize.episodes,
+            finalists: self.settings.finalists,
             reward: &reward,
         };
         let mut keeper = Keeper {
@@ -186,8 +191,11 @@ impl<D: Device + 'static> Compress<D> {
                 .agent
                 .build(env.state_dim(), 1, env.steps(), search.episodes, seed)
         });
-        let finished = search.run(&mut env, agent, best, &mut keeper, &self.ui)?;
-        self.check_found(finished, self.state.quantize_best.clone())
+        let best = search.run(&mut env, agent, &mut keeper, &self.ui)?;
+        let finished = self.check_found(best.as_ref())?;
+        self.state.quantize_best = best;
+        self.state.found = Found::default();
+        Ok(finished)
     }
 
     /// The best widths, trained with all training images.
@@ -212,6 +220,7 @@ impl<D: Device + 'static> Compress<D> {
             label: "  fine-tune",
             config: TrainConfig {
                 lr: tune.lr,
+                mixup: self.settings.mixup,
                 optimizer: OptimizerKind::Adam { weight_decay: 0.0 },
                 ..TrainConfig::fine_tune(steps, tune.batch, seed)
             },
@@ -228,7 +237,19 @@ impl<D: Device + 'static> Compress<D> {
             &self.input.device,
         )?;
         forget(&checkpoint);
+        let all = data.first_validation(data.validation.len());
+        let logits = qat.logits(data.validation, &all)?;
+        self.say_validation(accuracy(&logits, &data.validation.labels));
         Ok(true)
+    }
+
+    fn say_validation(&self, accuracy: f64) {
+        let images = self.input.splits.validation.len();
+        self.ui.say(&format!(
+            "{:11} {:.2} % of {images} validation pictures",
+            "",
+            100.0 * accuracy
+        ));
     }
 
     /// The pruned, fine-tuned network, folded and centred.
@@ -290,12 +311,11 @@ impl<D: Device + 'static> Compress<D> {
         })
     }
 
-    /// Says what the nearest is where nothing feasible was found.
-    fn check_found(&self, finished: bool, best: Option<Best>) -> Result<bool> {
-        if !finished {
-            return Ok(false);
-        }
+    /// Whether a stage was finished with a result (and not stopped); says what the nearest is
+    /// where nothing feasible was found.
+    fn check_found(&self, best: Option<&Best>) -> Result<bool> {
         match best {
+            None => Ok(false),
             Some(b) if !b.score.feasible && self.settings.reward != RewardMode::AccuracyFlops => {
                 let costs = &b.candidate.costs;
                 let accuracy = 100.0 * b.candidate.accuracy;
@@ -303,7 +323,7 @@ impl<D: Device + 'static> Compress<D> {
                 let exceeded = exceeded(&self.state.targets, costs, &self.limits);
                 Err(Infeasible { nearest, exceeded }.into())
             }
-            _ => Ok(true),
+            Some(_) => Ok(true),
         }
     }
 }
@@ -327,111 +347,4 @@ pub(super) enum SavedTeacher {
 fn found(best: &Option<Best>) -> Result<&Best> {
     best.as_ref()
         .ok_or_else(|| anyhow::anyhow!("the checkpoint has no best candidate of the stage before"))
-}
-
-/// What is written after each episode. It borrows parts of [`Compress`], because the
-/// environment borrows others.
-struct Keeper<'a> {
-    run: &'a mut crate::run::RunFolder,
-    state: &'a mut State,
-    timer: &'a crate::run::PartTimer,
-}
-
-impl Keeper<'_> {
-    fn keep(
-        &mut self,
-        record: &EpisodeRecord,
-        agent: &dyn Agent,
-        best: Option<&Best>,
-        timings: Timings,
-    ) -> Result<()> {
-        let slot = if record.stage == Stage::Prune {
-            &mut self.state.prune_best
-        } else {
-            &mut self.state.quantize_best
-        };
-        *slot = best.cloned();
-        (self.state.timings, self.state.timing_counts) = timings;
-        self.run.log(record)?;
-        let progress = Progress {
-            stage: record.stage,
-            step: record.episode + 1,
-        };
-        let (state, agent) = (serde_json::to_vec(self.state)?, agent.save().to_bytes()?);
-        Ok(self.run.checkpoint(
-            progress,
-            self.timer,
-            &[(super::STATE, &state), (super::AGENT, &agent)],
-        )?)
-    }
-}
-
-struct Search<'a> {
-    stage: Stage,
-    label: &'static str,
-    episodes: usize,
-    reward: &'a Reward,
-}
-
-impl Search<'_> {
-    /// Returns whether all episodes were run.
-    fn run(
-        &self,
-        env: &mut dyn TimedEnvironment,
-        mut agent: Box<dyn Agent>,
-        best: Option<Best>,
-        keeper: &mut Keeper,
-        ui: &super::Ui,
-    ) -> Result<bool> {
-        let mut bar = ui.bar(self.label, self.episodes, agent.episode());
-        let run = StageRun {
-            stage: self.stage,
-            reward: self.reward,
-            episodes: self.episodes,
-        };
-        let mut stopped = false;
-        let best = run_stage(
-            &run,
-            env,
-            agent.as_mut(),
-            best,
-            |env, record, agent, best| {
-                let timings = env.timings();
-                bar.set(record.episode + 1, &summary_of(best, timings.1));
-                keeper.keep(record, agent, best, timings)?;
-                stopped = interrupt::requested() && record.episode + 1 < self.episodes;
-                Ok(if stopped {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                })
-            },
-        )?;
-        if !stopped {
-            bar.finish(&format!(
-                "{} episodes  {}",
-                self.episodes,
-                summary_of(best.as_ref(), env.timings().1)
-            ));
-        }
-        Ok(!stopped)
-    }
-}
-
-fn summary_of(best: Option<&Best>, (measured, from_table): (usize, usize)) -> String {
-    let share = 100 * from_table / (measured + from_table).max(1);
-    let best = best.map_or_else(String::new, |b| {
-        let feasible = if b.score.feasible {
-            ""
-        } else {
-            " (over budget)"
-        };
-        let c = &b.candidate;
-        format!(
-            "best {:.1} % at {:.2} M cycles{feasible}",
-            100.0 * c.accuracy,
-            c.costs.cycles as f64 / 1e6
-        )
-    });
-    format!("{best}  board: {measured} layers timed, {share} % from table")
 }

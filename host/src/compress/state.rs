@@ -3,7 +3,7 @@
 use super::device::BoardInference;
 use crate::quant::Sensitivity;
 use crate::reward::{Costs, Targets};
-use crate::search::{Best, LayerCost, LayerKey};
+use crate::search::{Best, Found, LayerCost, LayerKey};
 use serde::{Deserialize, Serialize};
 
 /// Decisions and measurements so far.
@@ -22,6 +22,8 @@ pub struct State {
     /// Accuracy of the given network on the images that rewards come from.
     #[serde(with = "crate::search::exact::number")]
     pub validation_before: f64,
+    /// What the stage at work has found.
+    pub found: Found,
     /// Stage 1's best.
     pub prune_best: Option<Best>,
     /// Losses of single widths.

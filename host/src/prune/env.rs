@@ -1,12 +1,12 @@
 //! The network as an agent walks it in stage 1: a step a layer, two numbers a step.
 
+use super::features::{features, per_weight_layer};
 use super::policy::{MIN_CHANNELS, PrunePolicy, Rankings, element_share, round_channels};
-use crate::agent::MinMax;
 use crate::lower::Bits;
 use crate::reward::{Costs, RewardMode, Targets, clip_action};
 use crate::run::LayerAction;
 use crate::search::{
-    Candidate, Environment, Latency, LayerCost, MeasureLayer, Price, SearchData, TimedEnvironment,
+    Candidate, Effort, Environment, Latency, MeasureLayer, Price, SearchData, TimedEnvironment,
     Timings, TrialConfig, episode_seed, price,
 };
 use crate::vgg::{LayerKind, LayerShape, TrainConfig, Trainer, Vgg, VggConfig, evaluate};
@@ -35,6 +35,8 @@ pub struct PruneSetup<'a> {
     pub arena_limit: u32,
     /// How actions are clipped beforehand ([`RewardMode::Budget`] only).
     pub mode: RewardMode,
+    /// Whether actions are proportions that are fitted to the budgets from both sides.
+    pub fill: bool,
     /// The budgets.
     pub targets: Targets,
     /// Seed of the run.
@@ -43,20 +45,22 @@ pub struct PruneSetup<'a> {
 
 impl PruneSetup<'_> {
     /// Bytes that the blob may have.
-    fn flash(&self) -> u64 {
+    pub(super) fn flash(&self) -> u64 {
         self.targets.flash_bytes.unwrap_or(u64::MAX)
     }
 }
 
 /// Stage 1 as an [`Environment`].
 pub struct PruneEnv<'a, M: MeasureLayer + 'static> {
-    setup: PruneSetup<'a>,
-    latency: &'a mut Latency<M>,
-    layers: Vec<LayerShape>,
+    pub(super) setup: PruneSetup<'a>,
+    pub(super) latency: &'a mut Latency<M>,
+    pub(super) layers: Vec<LayerShape>,
     /// Normalised features that do not change, a row a layer.
     features: Vec<Vec<f32>>,
     /// Cycles of each layer of the dense network, 0 where it does not fit.
-    dense_cycles: Vec<u64>,
+    pub(super) dense_cycles: Vec<u64>,
+    /// The dense network's cycles at [`STORED`] widths, relative to those at [`TIMED`].
+    pub(super) narrow_ratio: f64,
 }
 
 impl<'a, M: MeasureLayer + 'static> PruneEnv<'a, M> {
@@ -70,12 +74,17 @@ impl<'a, M: MeasureLayer + 'static> PruneEnv<'a, M> {
         let measured = latency.costs(&dense.keys)?;
         let dense_cycles = per_weight_layer(&setup.network.config, &dense, &measured)?;
         let features = features(&layers, &dense, &dense_cycles);
+        let narrow = uniform_price(&setup.network.config, STORED, setup.arena_limit)?;
+        let narrow = narrow.with_cycles(&latency.costs(&narrow.keys)?).cycles;
+        let wide = dense.with_cycles(&measured).cycles;
+        let narrow_ratio = narrow as f64 / wide.max(1) as f64;
         Ok(Self {
             setup,
             latency,
             layers,
             features,
             dense_cycles,
+            narrow_ratio,
         })
     }
 
@@ -217,6 +226,10 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
             }
             wanted[1] = self.clip_to_budget(applied, wanted, 1);
         }
+        if self.setup.fill {
+            // Rounded when all proportions are known.
+            return wanted.to_vec();
+        }
         let kept = round_channels(wanted[0], shape.c_out, self.setup.channel_step);
         let channels = if shape.kind == LayerKind::Conv {
             kept as f32 / shape.c_out as f32
@@ -226,11 +239,22 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
         vec![channels, wanted[1]]
     }
 
+    fn project(&mut self, actions: Vec<Vec<f32>>) -> anyhow::Result<Vec<Vec<f32>>> {
+        if self.setup.fill {
+            self.fit(&actions)
+        } else {
+            Ok(actions)
+        }
+    }
+
     /// The first episode is the uniform policy: the same share everywhere, the largest that
     /// meets the budgets of MACs, SRAM and measured cycles, no weights cut.
     fn guide(&mut self, episode: usize) -> anyhow::Result<Option<Vec<Vec<f32>>>> {
         if episode > 0 {
             return Ok(None);
+        }
+        if self.setup.fill {
+            return Ok(Some(vec![vec![0.5, 1.0]; self.layers.len()]));
         }
         // From the smallest network to the largest, each once.
         let mut shares: Vec<f32> = (10..=100).map(|percent| percent as f32 / 100.0).collect();
@@ -247,7 +271,12 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
         Ok(Some(vec![vec![shares[best], 1.0]; self.layers.len()]))
     }
 
-    fn evaluate(&mut self, episode: usize, actions: &[Vec<f32>]) -> anyhow::Result<Candidate> {
+    fn evaluate(
+        &mut self,
+        episode: usize,
+        actions: &[Vec<f32>],
+        effort: Effort,
+    ) -> anyhow::Result<Candidate> {
         let policy = self.policy(actions);
         let setup = &self.setup;
         let small = policy.apply(setup.network, setup.rankings)?;
@@ -263,7 +292,7 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
         )?;
         // The board works while the candidate trains.
         self.latency.request(&priced.keys);
-        let accuracy = short_training(&small, setup, episode)?;
+        let accuracy = short_training(&small, setup, episode, effort)?;
         let costs = priced.with_cycles(&self.latency.costs(&priced.keys)?);
         let shapes = small.config.layers();
         let layers = shapes.iter().enumerate().map(|(i, shape)| LayerAction {
@@ -287,8 +316,12 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
 /// # Errors
 /// Where the firmware cannot run a layer.
 pub fn dense_price(config: &VggConfig, limit: u32) -> anyhow::Result<Price> {
+    uniform_price(config, TIMED, limit)
+}
+
+fn uniform_price(config: &VggConfig, bits: Bits, limit: u32) -> anyhow::Result<Price> {
     let n = config.layers().len();
-    let bits = vec![TIMED; n];
+    let bits = vec![bits; n];
     Ok(price(
         config,
         (&bits, &bits),
@@ -298,8 +331,13 @@ pub fn dense_price(config: &VggConfig, limit: u32) -> anyhow::Result<Price> {
     )?)
 }
 
-fn short_training(small: &Vgg, setup: &PruneSetup, episode: usize) -> anyhow::Result<f64> {
-    let (trial, data) = (&setup.trial, &setup.data);
+fn short_training(
+    small: &Vgg,
+    setup: &PruneSetup,
+    episode: usize,
+    effort: Effort,
+) -> anyhow::Result<f64> {
+    let (trial, data) = (setup.trial.with(effort), &setup.data);
     let norm = data.first_train(trial.norm_images);
     small.reestimate_norm(data.train, &norm, trial.batch)?;
     if trial.steps > 0 {
@@ -336,7 +374,7 @@ fn policy_of(layers: &[LayerShape], step: usize, actions: &[Vec<f32>]) -> PruneP
 }
 
 /// The configuration with other widths of its convolutions.
-fn narrowed(config: &VggConfig, channels: &[usize]) -> VggConfig {
+pub(super) fn narrowed(config: &VggConfig, channels: &[usize]) -> VggConfig {
     let mut config = config.clone();
     let mut widths = channels.iter();
     for item in &mut config.cfg {
@@ -363,61 +401,4 @@ fn layer_name(network: &Vgg, i: usize) -> String {
     } else {
         format!("linear{}", i - convs)
     }
-}
-
-/// Cycles by layer with weights; the global pool's count for the layer before it.
-fn per_weight_layer(
-    config: &VggConfig,
-    price: &Price,
-    measured: &[LayerCost],
-) -> anyhow::Result<Vec<u64>> {
-    let n = config.layers().len();
-    let bits = vec![TIMED; n];
-    let mut cycles = vec![0; n];
-    let mut measured = measured.iter();
-    let mut at = 0;
-    for layer in crate::lower::specs(config, &bits)? {
-        at = layer.index.unwrap_or(at);
-        if price.too_large.iter().any(|(name, _)| *name == layer.name) {
-            continue;
-        }
-        if let Some(LayerCost::Cycles(c)) = measured.next() {
-            cycles[at] += c;
-        }
-    }
-    Ok(cycles)
-}
-
-/// What does not change: place, kind, shape, and what the board said of the dense layer.
-fn features(layers: &[LayerShape], dense: &Price, cycles: &[u64]) -> Vec<Vec<f32>> {
-    let total: u64 = cycles.iter().sum();
-    let rows: Vec<Vec<f32>> = layers
-        .iter()
-        .enumerate()
-        .map(|(i, l)| {
-            let conv = l.kind == LayerKind::Conv;
-            let [h, w, c] = l.output();
-            let sram = l.h * l.w * l.c_in + h * w * c;
-            [
-                i as f64,
-                f64::from(u8::from(conv)),
-                l.c_in as f64,
-                l.c_out as f64,
-                l.h as f64,
-                l.w as f64,
-                1.0,
-                if conv { 3.0 } else { 1.0 },
-                l.macs() as f64,
-                l.weights() as f64,
-                cycles[i] as f64,
-                cycles[i] as f64 / total.max(1) as f64,
-                dense.layer_bytes[i] as f64,
-                sram as f64,
-            ]
-            .map(|v| v as f32)
-            .to_vec()
-        })
-        .collect();
-    let range = MinMax::over(&rows);
-    rows.iter().map(|r| range.apply(r)).collect()
 }

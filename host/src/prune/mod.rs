@@ -1,10 +1,15 @@
 //! Stage 1: channel and element pruning as an environment.
 //!
 //! `criteria` ranks channels, `variational` ranks single weights, `rebuild` makes the
-//! smaller dense network, `policy` says what actions mean, `env` is what the agent walks.
+//! smaller dense network, `policy` says what actions mean, `env` is what the agent walks, `fit`
+//! makes its proportions meet the budgets, `features` describes its layers.
 
 mod criteria;
 mod env;
+mod features;
+mod fit;
+#[cfg(test)]
+mod fit_tests;
 mod policy;
 mod rebuild;
 mod variational;

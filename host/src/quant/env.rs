@@ -12,7 +12,7 @@ use crate::nn::OptimizerKind;
 use crate::reward::{Costs, Targets};
 use crate::run::LayerAction;
 use crate::search::{
-    Candidate, Environment, Latency, LayerCost, LayerKey, MeasureLayer, SearchData,
+    Candidate, Effort, Environment, Latency, LayerCost, LayerKey, MeasureLayer, SearchData,
     TimedEnvironment, Timings, TrialConfig, episode_seed, price, price_net,
 };
 use crate::vgg::{LayerKind, LayerShape, TrainConfig, Trainer};
@@ -42,6 +42,8 @@ pub struct QuantSetup<'a> {
     pub arena_limit: u32,
     /// The budgets.
     pub targets: Targets,
+    /// Whether widths are raised as far as the budgets allow, in the order of the actions.
+    pub fill: bool,
     /// Seed of the run.
     pub seed: u64,
     /// Where candidates are trained.
@@ -50,9 +52,9 @@ pub struct QuantSetup<'a> {
 
 /// Stage 2 as an [`Environment`].
 pub struct QuantEnv<'a, M: MeasureLayer + 'static> {
-    setup: QuantSetup<'a>,
-    latency: &'a mut Latency<M>,
-    layers: Vec<LayerShape>,
+    pub(super) setup: QuantSetup<'a>,
+    pub(super) latency: &'a mut Latency<M>,
+    pub(super) layers: Vec<LayerShape>,
     density: Vec<f64>,
     features: Vec<Vec<f32>>,
     /// Cycles of layer `i` at weight width `w_widths[k]`, 8-bit activations.
@@ -127,7 +129,7 @@ impl<'a, M: MeasureLayer + 'static> QuantEnv<'a, M> {
         Ok(rows)
     }
 
-    fn price(&self, bits: &[Bits]) -> anyhow::Result<crate::search::Price> {
+    pub(super) fn price(&self, bits: &[Bits]) -> anyhow::Result<crate::search::Price> {
         let config = &self.setup.network.network.config;
         let flash = self.setup.targets.flash_bytes.unwrap_or(u64::MAX);
         Ok(price(
@@ -140,11 +142,11 @@ impl<'a, M: MeasureLayer + 'static> QuantEnv<'a, M> {
     }
 
     /// Steps come in pairs, weights before activations; the last layer has no activations.
-    fn place(&self, step: usize) -> (usize, bool) {
+    pub(super) fn place(&self, step: usize) -> (usize, bool) {
         (step / 2, step % 2 == 1)
     }
 
-    fn widths(&self, step: usize) -> &[u8] {
+    pub(super) fn widths(&self, step: usize) -> &[u8] {
         if self.place(step).1 {
             &self.setup.a_widths
         } else {
@@ -181,56 +183,18 @@ impl<'a, M: MeasureLayer + 'static> QuantEnv<'a, M> {
             .collect()
     }
 
-    /// Lowers widths, the one with the least loss first, while a budget of bytes or SRAM is
-    /// exceeded and a step is left that lowers it. Cycles are left alone: widths were
-    /// measured not to lower them enough to count on.
-    fn repair(&self, mut bits: Vec<Bits>) -> anyhow::Result<Vec<Bits>> {
-        let governed = Targets {
-            macs: None,
-            cycles: None,
-            ..self.setup.targets
-        };
-        loop {
-            let now = self.price(&bits)?.costs;
-            if governed.feasible(&now) {
-                return Ok(bits);
-            }
-            let mut best: Option<(f64, Vec<Bits>)> = None;
-            for step in 0..self.steps() {
-                let Some((next, loss)) = self.lowered(&bits, step) else {
-                    continue;
-                };
-                let helps = governed.excess(&self.price(&next)?.costs) < governed.excess(&now);
-                if helps && best.as_ref().is_none_or(|(least, _)| loss < *least) {
-                    best = Some((loss, next));
-                }
-            }
-            match best {
-                Some((_, next)) => bits = next,
-                None => return Ok(bits),
-            }
-        }
+    /// The actions that stand for these widths.
+    pub(super) fn actions_of(&self, bits: &[Bits]) -> Vec<Vec<f32>> {
+        let action = |step| vec![self.action_of(step, self.width(bits, step))];
+        (0..self.steps()).map(action).collect()
     }
 
-    /// `bits` with the width of `step` one lower, and the accuracy that this loses by itself.
-    fn lowered(&self, bits: &[Bits], step: usize) -> Option<(Vec<Bits>, f64)> {
-        let ((layer, activation), widths) = (self.place(step), self.widths(step));
-        let now = if activation {
-            bits[layer].a
-        } else {
-            bits[layer].w
-        };
-        let lower = *widths.iter().rfind(|&&w| w < now)?;
-        let mut next = bits.to_vec();
-        let s = self.setup.sensitivity;
-        let loss = if activation {
-            next[layer].a = lower;
-            s.activation(layer, lower) - s.activation(layer, now)
-        } else {
-            next[layer].w = lower;
-            s.weight(layer, lower) - s.weight(layer, now)
-        };
-        Some((next, loss))
+    /// The width that `step` decides.
+    pub(super) fn width(&self, bits: &[Bits], step: usize) -> u8 {
+        match self.place(step) {
+            (layer, true) => bits[layer].a,
+            (layer, false) => bits[layer].w,
+        }
     }
 
     fn features(&self) -> Vec<Vec<f32>> {
@@ -274,15 +238,15 @@ impl<'a, M: MeasureLayer + 'static> QuantEnv<'a, M> {
         rows.iter().map(|r| range.apply(r)).collect()
     }
 
-    fn lower(&self, bits: &[Bits], episode: usize) -> anyhow::Result<IntNet> {
+    fn lower(&self, bits: &[Bits], episode: usize, trial: &TrialConfig) -> anyhow::Result<IntNet> {
         let setup = &self.setup;
         let qat = QatNet::new(setup.network, bits, setup.ranges, setup.device)?;
-        if setup.trial.steps > 0 {
+        if trial.steps > 0 {
             let seed = episode_seed(setup.seed, STAGE, episode);
             let config = TrainConfig {
-                lr: setup.trial.lr,
+                lr: trial.lr,
                 optimizer: OptimizerKind::Adam { weight_decay: 0.0 },
-                ..TrainConfig::fine_tune(setup.trial.steps, setup.trial.batch, seed)
+                ..TrainConfig::fine_tune(trial.steps, trial.batch, seed)
             };
             let indices = setup.data.train_indices();
             Trainer::new(&qat, config)?
@@ -321,7 +285,21 @@ impl<M: MeasureLayer + 'static> Environment for QuantEnv<'_, M> {
     }
 
     fn clip(&self, step: usize, _applied: &[Vec<f32>], action: &[f32]) -> Vec<f32> {
+        if self.setup.fill {
+            // Snapped to a width when all of them are known.
+            return vec![action[0].clamp(0.0, 1.0)];
+        }
         vec![self.action_of(step, self.chosen(step, action[0]))]
+    }
+
+    fn project(&mut self, actions: Vec<Vec<f32>>) -> anyhow::Result<Vec<Vec<f32>>> {
+        let bits = if self.setup.fill {
+            self.filled(&actions)?
+        } else {
+            self.lowered_to_bytes(self.bits(&actions))?
+        };
+        let bits = self.lowered_to_cycles(bits)?;
+        Ok(self.actions_of(&bits))
     }
 
     /// The first two episodes are the flat networks: all widths at their widest, then 4-bit
@@ -340,23 +318,25 @@ impl<M: MeasureLayer + 'static> Environment for QuantEnv<'_, M> {
         Ok(Some(flat.collect()))
     }
 
-    fn evaluate(&mut self, episode: usize, actions: &[Vec<f32>]) -> anyhow::Result<Candidate> {
-        let bits = self.repair(self.bits(actions))?;
+    fn evaluate(
+        &mut self,
+        episode: usize,
+        actions: &[Vec<f32>],
+        effort: Effort,
+    ) -> anyhow::Result<Candidate> {
+        let trial = self.setup.trial.with(effort);
+        let bits = self.bits(actions);
         let expected = self.price(&bits)?;
         // The board works while the candidate trains; encodings may still change.
         self.latency.request(&expected.keys);
-        let net = self.lower(&bits, episode)?;
+        let net = self.lower(&bits, episode, &trial)?;
         let judged = self.setup.data.validation;
-        let n = judged.len().min(self.setup.trial.validation_images);
+        let n = judged.len().min(trial.validation_images);
         let logits = simulate(&net, &judged.images[..n * judged.image_bytes()])?;
         let accuracy = accuracy(&logits, &judged.labels[..n]);
         let exact = price_net(&net, self.setup.arena_limit);
         let costs: Costs = exact.with_cycles(&self.latency.costs(&exact.keys)?);
-        let actions = (0..self.steps()).map(|step| {
-            let (i, activation) = self.place(step);
-            vec![self.action_of(step, if activation { bits[i].a } else { bits[i].w })]
-        });
-        let actions = actions.collect();
+        let actions = self.actions_of(&bits);
         let folded = &self.setup.network.network;
         let layers = bits.iter().enumerate().map(|(i, b)| LayerAction {
             layer: layer_name(folded, i),

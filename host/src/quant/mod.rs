@@ -1,10 +1,12 @@
 //! Stage 2: bit widths as an environment.
 //!
 //! `fake_quant` rounds inside the float network, `qat` trains through it, `sensitivity`
-//! says what each width loses by itself, `env` is what the agent walks.
+//! says what each width loses by itself, `env` is what the agent walks, `fit` makes its
+//! choices meet the budgets.
 
 mod env;
 mod fake_quant;
+mod fit;
 mod qat;
 mod sensitivity;
 

@@ -1,5 +1,6 @@
 //! How a candidate is judged: a short training, then a fixed subset of validation images.
 
+use super::Effort;
 use crate::data::Dataset;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,24 @@ pub struct TrialConfig {
     pub norm_images: usize,
     /// Validation images that give the accuracy: always the first ones.
     pub validation_images: usize,
+}
+
+/// Training steps of a finalist, relative to an episode's.
+const FINAL_STEPS: usize = 4;
+
+impl TrialConfig {
+    /// The same with this effort.
+    #[must_use]
+    pub fn with(&self, effort: Effort) -> Self {
+        match effort {
+            Effort::Episode => self.clone(),
+            Effort::Final => Self {
+                steps: FINAL_STEPS * self.steps,
+                validation_images: usize::MAX,
+                ..self.clone()
+            },
+        }
+    }
 }
 
 /// The images that a search uses.

@@ -1,0 +1,297 @@
+//! Fitting an episode's policy to the budgets from both sides, for every agent alike.
+//!
+//! What an agent gives are preferences: which layers keep more than others. From the narrowest
+//! network upwards, layers are widened a channel step at a time in the order in which one
+//! growing factor on all shares would round them up; the last network of that path that meets
+//! the budgets as *measured* is taken, and then single steps fill what is left. Weights are cut
+//! only as far as flash asks for it, by one factor on what the agent would cut. So no episode
+//! is lost to a penalty, none leaves half of a budget unused, and agents differ only in what
+//! they are to decide: the proportions.
+
+use super::env::{PruneEnv, STORED, TIMED, narrowed};
+use super::policy::{MIN_CHANNELS, element_share, round_channels};
+use crate::lower::Bits;
+use crate::reward::{Costs, Targets};
+use crate::search::{MeasureLayer, Price, price};
+use crate::vgg::{LayerKind, VggConfig};
+
+/// Share of the cycles that stage 1 leaves to stage 2, whose widths take more than 8 bits do.
+const MARGIN: f64 = 0.015;
+/// Filling stops where this share of the cycles is used.
+const FILLED: f64 = 0.99;
+/// Measurements that follow the prediction before the bracket is halved instead.
+const GUESSES: usize = 4;
+/// What a layer that should keep all weights is cut by, relative to one that should keep
+/// none, where cutting the others is not enough.
+const LEAST_CUT: f32 = 0.05;
+/// Halvings of the factor on cuts.
+const BISECTIONS: usize = 14;
+
+/// A network on the way, with what it costs.
+struct Fitted {
+    widths: Vec<usize>,
+    /// Actions on the elements, 0 to 1.
+    elements: Vec<f32>,
+    costs: Costs,
+    feasible: bool,
+}
+
+impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
+    /// The actions as applied: proportions from `actions`, sizes from the budgets.
+    pub(super) fn fit(&mut self, actions: &[Vec<f32>]) -> anyhow::Result<Vec<Vec<f32>>> {
+        let cuts: Vec<f32> = actions
+            .iter()
+            .map(|a| (1.0 - a[1]).max(LEAST_CUT))
+            .collect();
+        let path = self.path(actions);
+        let widest = self.widest(&path, &cuts)?;
+        let taken = self.last_that_fits(&path[..widest], &cuts)?;
+        let start = self.walked(&path[..taken]);
+        let start = self.measured(start, &cuts)?;
+        let fitted = self.filled(start, &path[taken..], &cuts)?;
+        let mut widths = fitted.widths.iter();
+        let rows = self.layers.iter().zip(&fitted.elements);
+        let applied = rows.map(|(layer, &element)| match layer.kind {
+            LayerKind::Conv => {
+                let kept = widths.next().copied().unwrap_or(layer.c_out);
+                vec![kept as f32 / layer.c_out as f32, element]
+            }
+            LayerKind::Linear => vec![1.0, element],
+        });
+        Ok(applied.collect())
+    }
+
+    /// The convolutions to widen by a step, in the order in which a factor on the shares of
+    /// `actions` that grows from 0 rounds them up.
+    fn path(&self, actions: &[Vec<f32>]) -> Vec<usize> {
+        let step = self.setup.channel_step.max(1);
+        let mut events: Vec<(f32, usize)> = Vec::new();
+        for (i, &c_out) in self.conv_widths().iter().enumerate() {
+            let least = round_channels(MIN_CHANNELS, c_out, step).div_ceil(step);
+            let share = actions[i][0].max(MIN_CHANNELS);
+            let rounds_up = |k: usize| (k as f32 - 0.5) * step as f32 / c_out as f32 / share;
+            events.extend((least + 1..=c_out.div_ceil(step)).map(|k| (rounds_up(k), i)));
+        }
+        events.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        events.into_iter().map(|(_, i)| i).collect()
+    }
+
+    /// The widths after these steps from the narrowest network.
+    fn walked(&self, path: &[usize]) -> Vec<usize> {
+        let (step, full) = (self.setup.channel_step.max(1), self.conv_widths());
+        let least = |c: &usize| round_channels(MIN_CHANNELS, *c, step);
+        let mut widths: Vec<usize> = full.iter().map(least).collect();
+        for &i in path {
+            widths[i] = widened(widths[i], full[i], step);
+        }
+        widths
+    }
+
+    /// How far the path can be walked within the budgets that need no measurement.
+    fn widest(&self, path: &[usize], cuts: &[f32]) -> anyhow::Result<usize> {
+        let (mut fits, mut fails) = (0, path.len() + 1);
+        while fails - fits > 1 {
+            let middle = usize::midpoint(fits, fails);
+            let config = self.config_of(&self.walked(&path[..middle]));
+            let elements = self.fit_elements(&config, cuts)?;
+            let priced = self.priced(&config, &elements)?;
+            if priced.too_large.is_empty() && self.setup.targets.feasible(&priced.costs) {
+                fits = middle;
+            } else {
+                fails = middle;
+            }
+        }
+        Ok(fits)
+    }
+
+    /// How far the path can be walked within the measured cycles. Predictions, corrected by
+    /// the last measurement, say where to measure.
+    fn last_that_fits(&mut self, path: &[usize], cuts: &[f32]) -> anyhow::Result<usize> {
+        let predicted: Vec<f64> = (0..=path.len())
+            .map(|n| self.predicted(&self.walked(&path[..n])))
+            .collect();
+        let (mut fits, mut fails, mut ratio) = (0, path.len() + 1, 1.0);
+        for round in 0.. {
+            if fails - fits <= 1 {
+                break;
+            }
+            let limit = self
+                .setup
+                .targets
+                .cycles
+                .map_or(f64::INFINITY, |c| c as f64);
+            let likely = predicted.partition_point(|p| p * ratio <= limit * (1.0 - MARGIN));
+            let at = if round < GUESSES {
+                likely.saturating_sub(1).clamp(fits + 1, fails - 1)
+            } else {
+                usize::midpoint(fits, fails)
+            };
+            let tried = self.measured(self.walked(&path[..at]), cuts)?;
+            ratio = tried.costs.cycles as f64 / predicted[at].max(1.0);
+            if tried.feasible {
+                fits = at;
+            } else {
+                fails = at;
+            }
+        }
+        Ok(fits)
+    }
+
+    /// Takes what single steps of the rest of the path still fit, in its order.
+    fn filled(&mut self, mut now: Fitted, rest: &[usize], cuts: &[f32]) -> anyhow::Result<Fitted> {
+        let (step, full) = (self.setup.channel_step.max(1), self.conv_widths());
+        let mut closed = vec![false; full.len()];
+        for &i in rest {
+            let limit = self.cycles_limit(&now.widths)?;
+            let enough = limit.is_some_and(|l| now.costs.cycles as f64 >= FILLED * l as f64);
+            if enough || closed.iter().all(|c| *c) {
+                break;
+            }
+            if closed[i] {
+                continue;
+            }
+            let mut widths = now.widths.clone();
+            widths[i] = widened(widths[i], full[i], step);
+            let ratio = now.costs.cycles as f64 / self.predicted(&now.widths).max(1.0);
+            // What is predicted far above the budget is not worth the board's time.
+            let hopeless = limit.is_some_and(|l| self.predicted(&widths) * ratio > 1.1 * l as f64);
+            if hopeless {
+                closed[i] = true;
+                continue;
+            }
+            let next = self.measured(widths, cuts)?;
+            if next.feasible {
+                now = next;
+            } else {
+                closed[i] = true;
+            }
+        }
+        Ok(now)
+    }
+
+    /// What `policy` costs, measured.
+    #[cfg(test)]
+    pub(super) fn costs(&mut self, policy: &super::PrunePolicy) -> anyhow::Result<Costs> {
+        let config = self.config_of(&policy.channels);
+        let density: Vec<f64> = policy.elements.iter().map(|&e| f64::from(e)).collect();
+        let priced = self.priced_at(&config, &vec![STORED; density.len()], &density)?;
+        Ok(priced.with_cycles(&self.latency.costs(&priced.keys)?))
+    }
+
+    fn measured(&mut self, widths: Vec<usize>, cuts: &[f32]) -> anyhow::Result<Fitted> {
+        let config = self.config_of(&widths);
+        let elements = self.fit_elements(&config, cuts)?;
+        let priced = self.priced(&config, &elements)?;
+        let costs = priced.with_cycles(&self.latency.costs(&priced.keys)?);
+        let targets = Targets {
+            cycles: self.cycles_limit(&widths)?,
+            ..self.setup.targets
+        };
+        Ok(Fitted {
+            feasible: priced.too_large.is_empty() && targets.feasible(&costs),
+            widths,
+            elements,
+            costs,
+        })
+    }
+
+    /// The cycles that stage 1 may use: a little less than the target, and less by what
+    /// 4-bit weights took more in the given network where 8-bit ones will not fit the flash.
+    fn cycles_limit(&self, widths: &[usize]) -> anyhow::Result<Option<u64>> {
+        let Some(cycles) = self.setup.targets.cycles else {
+            return Ok(None);
+        };
+        let wide = vec![TIMED; self.layers.len()];
+        let priced = self.priced_at(&self.config_of(widths), &wide, &vec![1.0; wide.len()])?;
+        let roomy = priced.costs.flash_bytes <= self.setup.flash();
+        let slower = if roomy {
+            1.0
+        } else {
+            self.narrow_ratio.max(1.0)
+        };
+        Ok(Some((cycles as f64 * (1.0 - MARGIN) / slower) as u64))
+    }
+
+    /// The elements' actions that meet the flash, by one factor on `cuts`: nothing is cut
+    /// where nothing has to be.
+    fn fit_elements(&self, config: &VggConfig, cuts: &[f32]) -> anyhow::Result<Vec<f32>> {
+        let scaled = |factor: f32| -> Vec<f32> {
+            cuts.iter().map(|c| 1.0 - (factor * c).min(1.0)).collect()
+        };
+        let fits = |factor: f32| -> anyhow::Result<bool> {
+            let priced = self.priced(config, &scaled(factor))?;
+            Ok(priced.costs.flash_bytes <= self.setup.flash())
+        };
+        if fits(0.0)? {
+            return Ok(scaled(0.0));
+        }
+        let (mut fails, mut enough) = (0.0, 1.0 / LEAST_CUT);
+        for _ in 0..BISECTIONS {
+            let middle = 0.5 * (fails + enough);
+            if fits(middle)? {
+                enough = middle;
+            } else {
+                fails = middle;
+            }
+        }
+        Ok(scaled(enough))
+    }
+
+    fn priced(&self, config: &VggConfig, elements: &[f32]) -> anyhow::Result<Price> {
+        let density: Vec<f64> = elements
+            .iter()
+            .map(|&e| f64::from(element_share(e)))
+            .collect();
+        self.priced_at(config, &vec![STORED; density.len()], &density)
+    }
+
+    fn priced_at(
+        &self,
+        config: &VggConfig,
+        stored: &[Bits],
+        density: &[f64],
+    ) -> anyhow::Result<Price> {
+        let timed = vec![TIMED; density.len()];
+        let (limit, flash) = (self.setup.arena_limit, self.setup.flash());
+        Ok(price(config, (&timed, stored), density, limit, flash)?)
+    }
+
+    /// Cycles by each layer's dense cycles per MAC; the mean of the others where a layer of
+    /// the dense network does not fit the board.
+    fn predicted(&self, widths: &[usize]) -> f64 {
+        let timed = || {
+            self.layers
+                .iter()
+                .zip(&self.dense_cycles)
+                .filter(|(_, c)| **c > 0)
+        };
+        let (macs, cycles) = timed().fold((0, 0), |(m, c), (l, x)| (m + l.macs(), c + x));
+        let mean = cycles as f64 / macs.max(1) as f64;
+        let now = self.config_of(widths).layers();
+        let layers = now.iter().zip(&self.layers).zip(&self.dense_cycles);
+        layers
+            .map(|((now, dense), &c)| {
+                let each = if c > 0 {
+                    c as f64 / dense.macs() as f64
+                } else {
+                    mean
+                };
+                each * now.macs() as f64
+            })
+            .sum()
+    }
+
+    fn config_of(&self, widths: &[usize]) -> VggConfig {
+        narrowed(&self.setup.network.config, widths)
+    }
+
+    fn conv_widths(&self) -> Vec<usize> {
+        let convs = self.layers.iter().filter(|l| l.kind == LayerKind::Conv);
+        convs.map(|l| l.c_out).collect()
+    }
+}
+
+/// The next wider number of channels.
+fn widened(width: usize, full: usize, step: usize) -> usize {
+    (width + step).min(full)
+}

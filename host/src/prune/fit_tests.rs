@@ -1,0 +1,138 @@
+//! What is fitted meets the budgets, uses them, and keeps the agent's proportions.
+
+use super::env::{PruneEnv, PruneSetup};
+use super::policy::{PrunePolicy, Rankings};
+use crate::data::Dataset;
+use crate::nn::Rng;
+use crate::reward::{Costs, RewardMode, Targets};
+use crate::search::{
+    Environment, Latency, LayerCost, LayerKey, MeasureLayer, SearchData, Timing, TrialConfig,
+};
+use crate::vgg::{Vgg, VggConfig};
+use candle_core::Device;
+
+/// A cycle per MAC, and a fixed price per layer that predictions from the dense network miss.
+struct PerMac;
+
+const FIXED: u64 = 100_000;
+
+impl MeasureLayer for PerMac {
+    fn measure(&mut self, key: &LayerKey) -> anyhow::Result<Timing> {
+        Ok(Timing {
+            cost: LayerCost::Cycles(key.spec.macs() + FIXED),
+            from_table: false,
+        })
+    }
+}
+
+fn nothing() -> Dataset {
+    Dataset {
+        images: vec![],
+        rows: vec![],
+        labels: vec![],
+        class_names: vec![],
+        h: 32,
+        w: 32,
+        c: 3,
+    }
+}
+
+/// Fits `actions` and gives them with the policy and its costs.
+fn fitted(targets: Targets, actions: &[[f32; 2]]) -> (Vec<Vec<f32>>, PrunePolicy, Costs) {
+    let config = VggConfig::preset("vgg-small").expect("known");
+    let network = Vgg::new(config, &mut Rng::new(1), &Device::Cpu).expect("valid");
+    let rankings = Rankings {
+        channels: vec![],
+        elements: vec![],
+    };
+    let data = nothing();
+    let mut latency = Latency::new(PerMac);
+    let setup = PruneSetup {
+        network: &network,
+        rankings: &rankings,
+        data: SearchData {
+            train: &data,
+            validation: &data,
+        },
+        trial: TrialConfig {
+            steps: 0,
+            batch: 1,
+            lr: 0.0,
+            norm_images: 0,
+            validation_images: 0,
+        },
+        channel_step: 8,
+        arena_limit: 120_000,
+        mode: RewardMode::Board,
+        fill: true,
+        targets,
+        seed: 0,
+    };
+    let mut env = PruneEnv::new(setup, &mut latency).expect("measures");
+    let actions: Vec<Vec<f32>> = actions.iter().map(|a| a.to_vec()).collect();
+    let applied = env.project(actions).expect("fits");
+    let policy = env.policy(&applied);
+    let costs = env.costs(&policy).expect("is measured");
+    (applied, policy, costs)
+}
+
+fn cycles(cycles: u64) -> Targets {
+    Targets {
+        cycles: Some(cycles),
+        ..Targets::default()
+    }
+}
+
+#[test]
+fn a_policy_fills_the_cycles_and_never_exceeds_them() {
+    for budget in [5_000_000, 12_000_000, 25_000_000] {
+        for share in [0.1, 0.5, 1.0] {
+            let (_, policy, costs) = fitted(cycles(budget), &[[share, 1.0]; 7]);
+            assert!(costs.cycles <= budget, "{} of {budget}", costs.cycles);
+            assert!(
+                costs.cycles as f64 > 0.9 * budget as f64,
+                "{} of {budget} by {:?}",
+                costs.cycles,
+                policy.channels
+            );
+        }
+    }
+}
+
+#[test]
+fn only_proportions_count() {
+    let shape = [0.2, 0.4, 0.3, 0.4, 0.1, 0.25, 1.0];
+    let scaled = |factor: f32| shape.map(|s| [(s * factor).min(1.0), 1.0]);
+    let (first, policy, _) = fitted(cycles(12_000_000), &scaled(1.0));
+    let (second, ..) = fitted(cycles(12_000_000), &scaled(2.0));
+    assert_eq!(first, second);
+    let [a, b] = [policy.channels[0], policy.channels[1]];
+    assert!(b > a, "conv1 was to keep twice conv0's share: {policy:?}");
+}
+
+#[test]
+fn with_room_for_everything_everything_stays() {
+    let (applied, policy, _) = fitted(cycles(100_000_000), &[[0.3, 0.2]; 7]);
+    assert_eq!(policy.channels, [32, 32, 64, 64, 128, 128]);
+    assert!(applied.iter().all(|a| a == &[1.0, 1.0]), "{applied:?}");
+}
+
+#[test]
+fn weights_are_cut_as_far_as_flash_asks_and_where_the_agent_says() {
+    let mut actions = [[1.0, 0.9]; 7];
+    actions[5][1] = 0.1;
+    let targets = Targets {
+        flash_bytes: Some(90_000),
+        ..cycles(100_000_000)
+    };
+    let (_, policy, costs) = fitted(targets, &actions);
+    assert!(costs.flash_bytes <= 90_000, "{}", costs.flash_bytes);
+    assert!(costs.flash_bytes > 80_000, "{}", costs.flash_bytes);
+    assert!(policy.elements[5] < policy.elements[4]);
+}
+
+#[test]
+fn what_cannot_fit_becomes_the_narrowest() {
+    let (_, policy, _) = fitted(cycles(1), &[[0.9, 1.0]; 7]);
+    assert_eq!(policy.channels, [8, 8, 8, 8, 16, 16]);
+}

@@ -1,0 +1,175 @@
+//! Fitting an episode's widths to the budgets, for every agent alike.
+//!
+//! With `fill`, actions are preferences: from the narrowest network upwards, widths are raised
+//! in the order in which one offset on all actions would raise them, as far as flash and SRAM
+//! allow; single raises then use what is left. Without it, actions are widths, and the ones
+//! with the least predicted loss are lowered until the bytes fit. Either way, where the
+//! measured cycles are over their budget, single widths are changed, up or down, as long as
+//! that was measured to help.
+
+use super::env::QuantEnv;
+use crate::lower::Bits;
+use crate::reward::Targets;
+use crate::search::{Environment, MeasureLayer};
+
+/// Loss, a fraction, that a change of width is counted with at least: below is noise.
+const LEAST_LOSS: f64 = 0.001;
+
+impl<M: MeasureLayer + 'static> QuantEnv<'_, M> {
+    /// The budgets that need no measurement.
+    fn bytes(&self) -> Targets {
+        Targets {
+            macs: None,
+            cycles: None,
+            ..self.setup.targets
+        }
+    }
+
+    fn bytes_fit(&self, bits: &[Bits]) -> anyhow::Result<bool> {
+        Ok(self.bytes().feasible(&self.price(bits)?.costs))
+    }
+
+    /// The widest network on the path of `actions` that the bytes allow, then the single
+    /// raises of the rest of the path that still fit.
+    pub(super) fn filled(&self, actions: &[Vec<f32>]) -> anyhow::Result<Vec<Bits>> {
+        let path = self.path(actions);
+        let walked = |n: usize| -> Vec<Bits> {
+            let narrowest = Bits {
+                w: self.setup.w_widths[0],
+                a: self.setup.a_widths[0],
+            };
+            let start = vec![narrowest; self.layers.len()];
+            path[..n].iter().fold(start, |bits, &step| {
+                self.moved(&bits, step, true).unwrap_or(bits)
+            })
+        };
+        let (mut fits, mut fails) = (0, path.len() + 1);
+        while fails - fits > 1 {
+            let middle = usize::midpoint(fits, fails);
+            if self.bytes_fit(&walked(middle))? {
+                fits = middle;
+            } else {
+                fails = middle;
+            }
+        }
+        let mut bits = walked(fits);
+        let mut closed = vec![false; self.steps()];
+        for &step in &path[fits..] {
+            if closed[step] {
+                continue;
+            }
+            match self.moved(&bits, step, true) {
+                Some(next) if self.bytes_fit(&next)? => bits = next,
+                _ => closed[step] = true,
+            }
+        }
+        Ok(bits)
+    }
+
+    /// The steps to raise, one width at a time, in the order in which an offset on all
+    /// `actions` that grows would.
+    fn path(&self, actions: &[Vec<f32>]) -> Vec<usize> {
+        let mut events: Vec<(f32, usize)> = Vec::new();
+        for (step, action) in actions.iter().enumerate() {
+            let n = self.widths(step).len();
+            events.extend((1..n).map(|k| (k as f32 / n as f32 - action[0], step)));
+        }
+        events.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        events.into_iter().map(|(_, step)| step).collect()
+    }
+
+    /// Lowers widths, the one with the least loss first, while a budget of bytes or SRAM is
+    /// exceeded and a step is left that lowers it.
+    pub(super) fn lowered_to_bytes(&self, mut bits: Vec<Bits>) -> anyhow::Result<Vec<Bits>> {
+        let governed = self.bytes();
+        loop {
+            let now = governed.excess(&self.price(&bits)?.costs);
+            if now == 0.0 {
+                return Ok(bits);
+            }
+            let mut best: Option<(f64, Vec<Bits>)> = None;
+            for step in 0..self.steps() {
+                let Some(next) = self.moved(&bits, step, false) else {
+                    continue;
+                };
+                let loss = self.loss(&next, step) - self.loss(&bits, step);
+                let helps = governed.excess(&self.price(&next)?.costs) < now;
+                if helps && best.as_ref().is_none_or(|(least, _)| loss < *least) {
+                    best = Some((loss, next));
+                }
+            }
+            match best {
+                Some((_, next)) => bits = next,
+                None => return Ok(bits),
+            }
+        }
+    }
+
+    /// Changes single widths, the one with the least predicted loss per cycle saved first,
+    /// while the measured cycles are over their budget and a change was measured to help.
+    pub(super) fn lowered_to_cycles(&mut self, mut bits: Vec<Bits>) -> anyhow::Result<Vec<Bits>> {
+        let Some(limit) = self.setup.targets.cycles else {
+            return Ok(bits);
+        };
+        loop {
+            let now = self.cycles(&bits)?;
+            if now <= limit {
+                return Ok(bits);
+            }
+            let mut best: Option<(f64, Vec<Bits>)> = None;
+            for step in 0..self.steps() {
+                for raise in [true, false] {
+                    let Some(next) = self.moved(&bits, step, raise) else {
+                        continue;
+                    };
+                    let cycles = self.cycles(&next)?;
+                    if cycles >= now || !self.bytes_fit(&next)? {
+                        continue;
+                    }
+                    let loss = self.loss(&next, step) - self.loss(&bits, step);
+                    // More than what is needed is worth nothing.
+                    let saved = now - cycles.max(limit);
+                    let price = loss.max(LEAST_LOSS) / saved as f64;
+                    if best.as_ref().is_none_or(|(least, _)| price < *least) {
+                        best = Some((price, next));
+                    }
+                }
+            }
+            match best {
+                Some((_, next)) => bits = next,
+                None => return Ok(bits),
+            }
+        }
+    }
+
+    fn cycles(&mut self, bits: &[Bits]) -> anyhow::Result<u64> {
+        let priced = self.price(bits)?;
+        let costs = self.latency.costs(&priced.keys)?;
+        Ok(priced.with_cycles(&costs).cycles)
+    }
+
+    /// `bits` with the width of `step` one up or one down, where there is one.
+    fn moved(&self, bits: &[Bits], step: usize, raise: bool) -> Option<Vec<Bits>> {
+        let (now, widths) = (self.width(bits, step), self.widths(step));
+        let width = if raise {
+            *widths.iter().find(|w| **w > now)?
+        } else {
+            *widths.iter().rfind(|w| **w < now)?
+        };
+        let mut next = bits.to_vec();
+        match self.place(step) {
+            (layer, true) => next[layer].a = width,
+            (layer, false) => next[layer].w = width,
+        }
+        Some(next)
+    }
+
+    /// The accuracy that the width of `step` loses by itself.
+    fn loss(&self, bits: &[Bits], step: usize) -> f64 {
+        let s = self.setup.sensitivity;
+        match self.place(step) {
+            (layer, true) => s.activation(layer, bits[layer].a),
+            (layer, false) => s.weight(layer, bits[layer].w),
+        }
+    }
+}

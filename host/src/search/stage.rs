@@ -1,0 +1,150 @@
+//! One stage of the search: episodes, what they found, what the agent learns.
+
+use super::{Best, Candidate, Effort, TimedEnvironment};
+use crate::agent::{Agent, Transition};
+use crate::reward::Reward;
+use crate::run::{EpisodeRecord, Stage};
+use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+/// One stage of the search.
+pub struct StageRun<'a> {
+    /// Which one, for the log.
+    pub stage: Stage,
+    /// How candidates are scored.
+    pub reward: &'a Reward,
+    /// Episodes in all.
+    pub episodes: usize,
+}
+
+/// What a stage has found so far, as a checkpoint keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    /// Every policy that was judged, once, in the order of its first episode.
+    pub judged: Vec<Best>,
+}
+
+impl Found {
+    /// The best.
+    #[must_use]
+    pub fn best(&self) -> Option<&Best> {
+        let better = |a: &'_ Best, b: &'_ Best| b.score.beats(&a.score);
+        self.judged
+            .iter()
+            .reduce(|a, b| if better(a, b) { b } else { a })
+    }
+
+    /// The `n` best, best first; of equals the older.
+    #[must_use]
+    pub fn top(&self, n: usize) -> Vec<&Best> {
+        let mut rest: Vec<&Best> = self.judged.iter().collect();
+        let mut top = Vec::new();
+        while top.len() < n && !rest.is_empty() {
+            let best = (1..rest.len()).fold(0, |best, i| {
+                if rest[i].score.beats(&rest[best].score) {
+                    i
+                } else {
+                    best
+                }
+            });
+            top.push(rest.remove(best));
+        }
+        top
+    }
+
+    fn known(&self, actions: &[Vec<f32>]) -> Option<&Candidate> {
+        let mut candidates = self.judged.iter().map(|b| &b.candidate);
+        candidates.find(|c| c.actions == actions)
+    }
+}
+
+/// Runs the episodes that `agent` has not run yet; `found` is what an earlier part found.
+///
+/// A policy that was judged before is not judged again: the agent gets the same reward, and
+/// the episode costs nothing. `observe` sees each episode after the agent has learned from
+/// it (write checkpoints there) and may break off.
+///
+/// # Errors
+/// What the environment or `observe` report.
+pub fn run_stage(
+    run: &StageRun,
+    env: &mut dyn TimedEnvironment,
+    agent: &mut dyn Agent,
+    found: &mut Found,
+    mut observe: impl FnMut(
+        &dyn TimedEnvironment,
+        &EpisodeRecord,
+        &dyn Agent,
+        &Found,
+    ) -> anyhow::Result<ControlFlow<()>>,
+) -> anyhow::Result<()> {
+    while agent.episode() < run.episodes {
+        let (start, episode) = (Instant::now(), agent.episode());
+        let applied = walk(env, agent, episode)?;
+        let known = found.known(&applied).cloned();
+        let new = known.is_none();
+        let candidate = match known {
+            Some(candidate) => candidate,
+            None => env.evaluate(episode, &applied, Effort::Episode)?,
+        };
+        let score = run.reward.score(candidate.accuracy, &candidate.costs);
+        let transitions = transitions(&*env, &candidate.actions);
+        agent.end_episode(&transitions, score.reward as f32);
+        let is_best = new && found.best().is_none_or(|b| score.beats(&b.score));
+        let record = EpisodeRecord {
+            stage: run.stage,
+            episode,
+            agent: agent.name().to_string(),
+            reward: score.reward,
+            accuracy: candidate.accuracy,
+            costs: candidate.costs,
+            feasible: score.feasible,
+            excess: score.excess,
+            best: is_best,
+            cycles_error: None,
+            actions: candidate.layers.clone(),
+            seconds: start.elapsed().as_secs_f64(),
+        };
+        if new {
+            found.judged.push(Best {
+                episode,
+                candidate,
+                score,
+            });
+        }
+        if observe(env, &record, agent, found)?.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The actions of an episode, as they are carried out.
+fn walk(
+    env: &mut dyn TimedEnvironment,
+    agent: &mut dyn Agent,
+    episode: usize,
+) -> anyhow::Result<Vec<Vec<f32>>> {
+    agent.begin_episode();
+    let guide = env.guide(episode)?;
+    let mut applied = Vec::with_capacity(env.steps());
+    for step in 0..env.steps() {
+        // The agent is asked all the same, so that its generator does not depend on guides.
+        let own = agent.act(&env.state(step, &applied));
+        let wanted = guide.as_ref().map_or(own, |g| g[step].clone());
+        applied.push(env.clip(step, &applied, &wanted));
+    }
+    env.project(applied)
+}
+
+/// Every step as it was applied: repair may have changed actions, so states are computed
+/// anew.
+fn transitions(env: &dyn TimedEnvironment, actions: &[Vec<f32>]) -> Vec<Transition> {
+    (0..actions.len())
+        .map(|step| Transition {
+            state: env.state(step, &actions[..step]),
+            action: actions[step].clone(),
+        })
+        .collect()
+}
