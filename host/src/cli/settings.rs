@@ -31,7 +31,7 @@ pub(super) struct Tuning {
     #[arg(long, value_name = "SHARE")]
     cost_share: Option<f64>,
     /// Share of the given network's blob at 8 bits that the result may have, where no flash
-    /// is given [default: 0.35].
+    /// is given [default: 0.4].
     #[arg(long, value_name = "SHARE")]
     flash_share: Option<f64>,
     /// Who searches [default: ddpg].
@@ -75,15 +75,12 @@ pub(super) struct Tuning {
     /// Widths of activations that the search may choose [default: 4,8].
     #[arg(long, value_name = "BITS", value_delimiter = ',')]
     a_widths: Option<Vec<u8>>,
-    /// Passes over the training pictures after pruning [default: 40].
+    /// Passes over the training pictures after pruning [default: 55].
     #[arg(long, value_name = "EPOCHS")]
     finetune_epochs: Option<f64>,
-    /// Passes over the training pictures after quantization [default: 10].
+    /// Passes over the training pictures after quantization [default: 6].
     #[arg(long, value_name = "EPOCHS")]
     qat_epochs: Option<f64>,
-    /// Whether fine-tuning blends pictures with each other (mixup) [default: true].
-    #[arg(long, value_name = "BOOL")]
-    mixup: Option<bool>,
     /// Share of the fine-tuning's loss that follows the given network's answers
     /// [default: 0.95].
     #[arg(long, value_name = "SHARE")]
@@ -133,7 +130,6 @@ impl Tuning {
         set(&mut s.variational.steps, &self.variational_steps);
         set(&mut s.finetune.epochs, &self.finetune_epochs);
         set(&mut s.qat.epochs, &self.qat_epochs);
-        set(&mut s.mixup, &self.mixup);
         set(&mut s.distillation, &self.distillation);
         set(&mut s.finetune.lr, &self.finetune_lr);
         set(&mut s.board_images.0, &self.board_images_before);

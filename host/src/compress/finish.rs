@@ -208,7 +208,6 @@ impl<D: Device + 'static> Compress<D> {
                 label: "  control",
                 config: TrainConfig {
                     lr: tune.lr,
-                    mixup: self.settings.mixup,
                     ..TrainConfig::fine_tune(steps, tune.batch, self.settings.seed.wrapping_add(1))
                 },
                 teacher: self.distillation(&teacher),

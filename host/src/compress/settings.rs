@@ -126,8 +126,6 @@ pub struct Settings {
     /// Whether the given network is asked about each augmented view (and not once about each
     /// picture): more to learn from, at the price of its forward pass.
     pub distill_views: bool,
-    /// Whether both fine-tunings blend pictures ([`crate::vgg::TrainConfig::mixup`]).
-    pub mixup: bool,
     /// Temperature of the distillation.
     pub temperature: f64,
     /// Widths of weights that stage 2 may choose, rising.
@@ -164,7 +162,7 @@ impl Settings {
             // default of the method, would cost more accuracy than they can give back.
             budgets: Budgets {
                 cost_share: Some(0.48),
-                flash_share: Some(0.35),
+                flash_share: Some(0.4),
                 ..Budgets::default()
             },
             prune: SearchSettings {
@@ -186,18 +184,17 @@ impl Settings {
                 seed,
             },
             finetune: FineTune {
-                epochs: 40.0,
+                epochs: 55.0,
                 batch: 64,
                 lr: 0.03,
             },
             qat: FineTune {
-                epochs: 10.0,
+                epochs: 6.0,
                 batch: 64,
                 lr: 5e-4,
             },
             distillation: 0.95,
             distill_views: true,
-            mixup: true,
             temperature: 3.0,
             w_widths: vec![2, 4, 8],
             a_widths: vec![4, 8],

@@ -92,7 +92,6 @@ impl<D: Device + 'static> Compress<D> {
             label: "  fine-tune",
             config: TrainConfig {
                 lr: tune.lr,
-                mixup: self.settings.mixup,
                 ..TrainConfig::fine_tune(steps, tune.batch, seed)
             },
             teacher: self.distillation(&teacher),
@@ -220,7 +219,6 @@ impl<D: Device + 'static> Compress<D> {
             label: "  fine-tune",
             config: TrainConfig {
                 lr: tune.lr,
-                mixup: self.settings.mixup,
                 optimizer: OptimizerKind::Adam { weight_decay: 0.0 },
                 ..TrainConfig::fine_tune(steps, tune.batch, seed)
             },

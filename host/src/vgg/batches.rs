@@ -7,8 +7,6 @@ use std::sync::mpsc::SyncSender;
 
 /// Streams of the seed: orders of the pictures from 0, augmentations from here on.
 const AUGMENT_STREAM: u64 = 1 << 32;
-/// Streams for blending pictures begin here.
-const MIX_STREAM: u64 = 3 << 32;
 
 /// A training step's pictures.
 pub(super) struct Batch {
@@ -18,9 +16,6 @@ pub(super) struct Batch {
     pub x: Vec<f32>,
     /// Height and width.
     pub size: (usize, usize),
-    /// Of each picture: the one of the batch that it is blended with, and its own share.
-    /// Empty where nothing is blended.
-    pub mixed: Vec<(usize, f32)>,
 }
 
 /// Which pictures each step gets, and how they are changed. Every step's draw has its own
@@ -74,38 +69,10 @@ impl Plan<'_> {
                 )
             }
         };
-        let mut batch = Batch {
+        Batch {
             indices: indices.to_vec(),
             x,
             size,
-            mixed: Vec::new(),
-        };
-        if self.config.mixup {
-            batch.mix(Rng::stream(self.config.seed, MIX_STREAM + step as u64));
-        }
-        batch
-    }
-}
-
-impl Batch {
-    /// Blends every other picture with its neighbour, in a share uniform in 0.5 to 1; the
-    /// others stay as they are.
-    fn mix(&mut self, mut rng: Rng) {
-        let n = self.indices.len();
-        let blend = |i: usize, share: f32| ((i + 1) % n, if i % 2 == 0 { share } else { 1.0 });
-        self.mixed = (0..n)
-            .map(|i| blend(i, 0.5 + 0.5 * rng.uniform()))
-            .collect();
-        let plane = self.size.0 * self.size.1;
-        for channel in self.x.chunks_exact_mut(n * plane) {
-            let own = channel.to_vec();
-            for (i, &(other, share)) in self.mixed.iter().enumerate() {
-                let with = &own[other * plane..][..plane];
-                let to = &mut channel[i * plane..][..plane];
-                to.iter_mut()
-                    .zip(with)
-                    .for_each(|(t, o)| *t = share * *t + (1.0 - share) * o);
-            }
         }
     }
 }

@@ -34,10 +34,6 @@ pub struct TrainConfig {
     pub label_smoothing: f32,
     /// Random crops and reflections; `None` trains on the pictures as they are.
     pub augment: Option<Augment>,
-    /// Whether half of each batch is blended with other pictures of it, labels too (mixup,
-    /// arXiv 1710.09412). With a teacher that sees the blends, few pictures go a long way
-    /// (arXiv 2106.05237).
-    pub mixup: bool,
     /// Parts at lower resolution, in order; the rest is at full resolution.
     pub stages: Vec<Stage>,
     /// Seed of the order of the pictures and of the augmentation.
@@ -69,7 +65,6 @@ impl TrainConfig {
             },
             label_smoothing: 0.1,
             augment: Some(Augment::default()),
-            mixup: false,
             stages: stages
                 .into_iter()
                 .filter(|s| square && network.takes_side(s.side))
@@ -93,7 +88,6 @@ impl TrainConfig {
             },
             label_smoothing: 0.0,
             augment: Some(Augment::default()),
-            mixup: false,
             stages: Vec::new(),
             seed,
         }

@@ -91,27 +91,11 @@ impl Teacher<'_> {
         match self {
             Self::Logits(all) => {
                 let rows = batch.indices.iter().map(|i| &all[i * classes..][..classes]);
-                let rows: Vec<f32> = rows.flatten().copied().collect();
-                blended(&rows, classes, &batch.mixed)
+                rows.flatten().copied().collect()
             }
             Self::Network(network) => network_logits(network, batch, channels),
         }
     }
-}
-
-/// `rows` `[n, classes]`, blended as the pictures are; unchanged where none is.
-fn blended(rows: &[f32], classes: usize, mixed: &[(usize, f32)]) -> Vec<f32> {
-    if mixed.is_empty() {
-        return rows.to_vec();
-    }
-    let row = |i: usize| &rows[i * classes..][..classes];
-    let blend = |(i, &(other, share)): (usize, &(usize, f32))| {
-        let pairs = row(i).iter().zip(row(other));
-        pairs
-            .map(|(own, with)| share * own + (1.0 - share) * with)
-            .collect::<Vec<f32>>()
-    };
-    mixed.iter().enumerate().flat_map(blend).collect()
 }
 
 /// Runs the teacher over a batch `[c, n, h, w]`, a few pictures a thread.
@@ -332,12 +316,7 @@ impl<'a, M: Model> Trainer<'a, M> {
         let mut rng = Rng::stream(self.config.seed, NOISE_STREAM + self.step as u64);
         let logits = self.model.forward_train(&x, &mut rng)?;
         let labels: Vec<u32> = batch.indices.iter().map(|i| data.labels[*i]).collect();
-        let mut targets = one_hot(&labels, classes, self.config.label_smoothing, &device)?;
-        if !batch.mixed.is_empty() {
-            let rows = targets.flatten_all()?.to_vec1::<f32>()?;
-            let rows = blended(&rows, classes, &batch.mixed);
-            targets = Tensor::from_vec(rows, targets.shape(), &device)?;
-        }
+        let targets = one_hot(&labels, classes, self.config.label_smoothing, &device)?;
         let mut loss = soft_cross_entropy(&logits, &targets)?;
         if let (Some(teacher), Some(rows)) = (self.teacher, taught) {
             let rows = Tensor::from_vec(rows, logits.shape(), &device)?;
