@@ -2,7 +2,8 @@
 //!
 //! Both sides call [`run`]. The data comes from [`shared::bench`] and is written outside
 //! the timed stretch. Every block of output channels reads the same weights, so that a
-//! layer of any size needs no more than one block of them.
+//! layer of any size needs no more than one block of them. A [`Pattern`] with weights of its
+//! own has them made in the arena.
 
 use crate::kernels::{self, Blocks, Buffers, LayerError};
 use shared::CRC32;
@@ -10,9 +11,10 @@ use shared::act::Act;
 use shared::bench::{self, WEIGHT_WORDS};
 use shared::blob::{Layer, LayerRecord};
 use shared::message::{BenchLayer, DeviceError};
+use shared::pattern::Pattern;
 use shared::semantics::REQUANT_BYTES;
 use shared::spec::{Encoding, LayerSpec};
-use shared::weights::sparse;
+use shared::weights::{pack_dense, sparse};
 
 /// What a benchmark subtracts from each channel of an image.
 pub const R_C: u8 = 128;
@@ -82,16 +84,36 @@ impl Plan {
 /// [`DeviceError::Spec`] where the layer makes no sense.
 pub fn arena_bytes(request: &BenchLayer) -> Result<u32, DeviceError> {
     request.spec.check().map_err(DeviceError::Spec)?;
-    Ok((Plan::new(&request.spec).end + stream_bound(&request.spec)) as u32)
+    let weights = stream_bound(request) + sequence_bytes(request);
+    Ok((Plan::new(&request.spec).end + weights) as u32)
 }
 
-/// Most bytes of the stream of one block, with its table.
-fn stream_bound(spec: &LayerSpec) -> usize {
-    if !spec.has_weights() || spec.encoding != Encoding::Sparse {
-        return 0;
-    }
+/// Most bytes of the weights of one block that lie in the arena, with a sparse one's table.
+fn stream_bound(request: &BenchLayer) -> usize {
+    let spec = &request.spec;
     let len = spec.sequence_len();
-    TABLE_BYTES + 2 * sparse::channel_bytes(len, len, spec.w_bits) as usize
+    let channels = usize::from(block_channels(spec));
+    match spec.encoding {
+        _ if !spec.has_weights() => 0,
+        Encoding::Sparse => {
+            TABLE_BYTES + channels * sparse::channel_bytes(len, len, spec.w_bits) as usize
+        }
+        Encoding::Dense if request.pattern == Pattern::Typical => 0,
+        Encoding::Dense => channels * spec.dense_channel_bytes() as usize,
+    }
+}
+
+/// Bytes of a sequence from which weights are packed in the arena.
+fn sequence_bytes(request: &BenchLayer) -> usize {
+    match request.pattern {
+        Pattern::Typical => 0,
+        _ => request.spec.sequence_len() as usize,
+    }
+}
+
+/// Channels of the block that all blocks read.
+fn block_channels(spec: &LayerSpec) -> u16 {
+    spec.c_out.min(spec.kernel.block_channels())
 }
 
 /// Prepares the data, runs the layer inside `timed`, returns the CRC-32 of the output.
@@ -117,10 +139,18 @@ pub fn run(
     let (data, requants) = data.split_at_mut_checked(plan.requants).ok_or(too_large)?;
     let (input, output) = data.split_at_mut_checked(plan.output).ok_or(too_large)?;
 
-    bench::fill_input(spec, seed, input.get_mut(plan.input..).unwrap_or(&mut []));
+    let pixels = input.get_mut(plan.input..).unwrap_or(&mut []);
+    match request.pattern {
+        Pattern::Typical => bench::fill_input(spec, seed, pixels),
+        pattern => pattern.fill_input(spec, seed, pixels),
+    }
     output.fill(0);
     for (channel, r) in (0u16..).zip(requants.as_chunks_mut::<REQUANT_BYTES>().0) {
-        *r = bench::requant(spec, seed, channel).to_bytes();
+        let requant = match request.pattern {
+            Pattern::Typical => bench::requant(spec, seed, channel),
+            pattern => pattern.requant(spec, seed, channel),
+        };
+        *r = requant.to_bytes();
     }
     let layer = Layer::detached(record(spec), weights, requants);
     let mut r_c = [R_C; 4];
@@ -164,7 +194,10 @@ fn weights<'a>(
     if !spec.has_weights() {
         return Ok(&[]);
     }
-    let channels = spec.c_out.min(spec.kernel.block_channels());
+    let channels = block_channels(spec);
+    if request.pattern != Pattern::Typical {
+        return pattern_weights(request, channels, stream).ok_or(too_large);
+    }
     match spec.encoding {
         Encoding::Dense => {
             let need = spec.dense_channel_bytes() * u32::from(channels);
@@ -186,6 +219,49 @@ fn weights<'a>(
             stream.get(..TABLE_BYTES + n).ok_or(too_large)
         }
     }
+}
+
+/// The weight section of a layer of one block, made of the request's pattern; `None` where
+/// `stream` is too short.
+fn pattern_weights<'a>(
+    request: &BenchLayer,
+    channels: u16,
+    stream: &'a mut [u8],
+) -> Option<&'a [u8]> {
+    let spec = &request.spec;
+    let data = (request.seed, request.density_percent);
+    let (weights, rest) = stream.split_at_mut_checked(stream_bound(request))?;
+    let sequence = as_signed(rest.get_mut(..sequence_bytes(request))?);
+    weights.fill(0);
+    let sparse = spec.encoding == Encoding::Sparse;
+    let mut end = if sparse { TABLE_BYTES } else { 0 };
+    for channel in 0..channels {
+        request.pattern.fill_sequence(spec, data, channel, sequence);
+        if sparse {
+            sparse::pack(sequence, spec.w_bits, |word| {
+                if let Some(bytes) = weights.get_mut(end..end + 4) {
+                    bytes.copy_from_slice(&word.to_le_bytes());
+                }
+                end += 4;
+            });
+        } else {
+            let len = spec.dense_channel_bytes() as usize;
+            pack_dense(sequence, spec.w_bits, weights.get_mut(end..end + len)?);
+            end += len;
+        }
+    }
+    if sparse && let ([start, stop], _) = weights.get_mut(..TABLE_BYTES)?.as_chunks_mut::<4>() {
+        *start = (TABLE_BYTES as u32).to_le_bytes();
+        *stop = (end as u32).to_le_bytes();
+    }
+    weights.get(..end)
+}
+
+/// The same bytes as signed ones.
+fn as_signed(bytes: &mut [u8]) -> &mut [i8] {
+    let (pointer, len) = (bytes.as_mut_ptr().cast::<i8>(), bytes.len());
+    // SAFETY: same size and alignment, every bit pattern valid, the borrow is handed on.
+    unsafe { core::slice::from_raw_parts_mut(pointer, len) }
 }
 
 fn record(spec: &LayerSpec) -> LayerRecord {

@@ -8,6 +8,7 @@ use firmware::app::{App, Board, FrameBuffer, Info};
 use shared::message::{
     BenchLayer, DeviceError, MAX_REPLY, MAX_REQUEST, Reply, Request, SCHEMA, decode, encode,
 };
+use shared::pattern::Pattern;
 use shared::spec::LayerSpec;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -190,6 +191,7 @@ fn a_benchmark_answers_what_the_host_computes() {
         },
         blocks: 2,
         density_percent: 100,
+        pattern: Pattern::Typical,
         seed: 9,
     };
     let mut memory = vec![0u64; 1 << 13];
@@ -213,6 +215,7 @@ fn nonsense_is_answered_with_an_error_and_forgotten() {
             spec: LayerSpec::conv3x3(64, 64, 64, 64),
             blocks: 1,
             density_percent: 0,
+            pattern: Pattern::Typical,
             seed: 0,
         };
         let zero = BenchLayer {

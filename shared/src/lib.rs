@@ -3,7 +3,8 @@
 //! `no_std`, no allocation. [`semantics`] says what every executor computes, [`spec`]
 //! describes one layer, [`weights`] and [`act`] say how numbers lie in memory, [`blob`]
 //! is the file that the board runs, [`message`] is how host and board talk, [`bench`]
-//! makes the data of a layer benchmark on both sides from one seed.
+//! makes the data of a layer benchmark on both sides from one seed, [`pattern`] that of
+//! tests at the edges.
 //!
 //! Nothing here knows a board, a network or a search.
 #![no_std]
@@ -13,6 +14,7 @@ pub mod bench;
 pub mod blob;
 pub mod message;
 pub mod narrow;
+pub mod pattern;
 pub mod semantics;
 pub mod spec;
 pub mod weights;

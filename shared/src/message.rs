@@ -6,6 +6,7 @@
 
 use crate::CRC32;
 use crate::blob::BlobError;
+use crate::pattern::Pattern;
 use crate::spec::{LayerSpec, SpecError};
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ pub const SCHEMA: u32 = {
     let parts = [
         CRC32.checksum(include_bytes!("message.rs")),
         crate::spec::SOURCE,
-        CRC32.checksum(include_bytes!("bench.rs")),
+        CRC32.checksum(include_bytes!("bench.rs")) ^ CRC32.checksum(include_bytes!("pattern.rs")),
         CRC32.checksum(include_bytes!("blob/error.rs")),
     ];
     parts[0].rotate_left(1)
@@ -73,6 +74,8 @@ pub struct BenchLayer {
     pub blocks: u16,
     /// Share of weights that are stored, for the sparse encoding, in percent.
     pub density_percent: u8,
+    /// What the data is like.
+    pub pattern: Pattern,
     /// Seed of the input, the multipliers and the sparse stream.
     pub seed: u32,
 }
@@ -281,6 +284,7 @@ mod tests {
             spec,
             blocks: 4,
             density_percent: 50,
+            pattern: Pattern::Largest,
             seed: u32::MAX,
         }));
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::search::{LayerCost, LayerKey, MeasureLayer};
+use shared::pattern::Pattern;
 use shared::spec::LayerSpec;
 
 fn open_on(engine: EngineChoice) -> Box<dyn Board> {
@@ -35,6 +36,7 @@ fn small_layers() -> Vec<BenchLayer> {
             spec,
             blocks: spec.blocks(),
             density_percent: 100,
+            pattern: Pattern::Typical,
             seed: 7,
         })
         .collect()
@@ -157,6 +159,7 @@ fn a_layer_too_large_is_refused_with_need_and_limit() {
             spec,
             blocks: 2,
             density_percent: 100,
+            pattern: Pattern::Typical,
             seed: 1,
         })
         .unwrap_err();

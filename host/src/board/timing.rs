@@ -8,6 +8,7 @@ use super::{Board, BoardError, Engine, Timing};
 use crate::lower::layer_in;
 use crate::search::LayerKey;
 use shared::message::{BenchLayer, DeviceError};
+use shared::pattern::Pattern;
 use shared::spec::LayerSpec;
 
 /// Seed of the data that layers are timed on.
@@ -125,6 +126,7 @@ pub fn time_layer(
         spec,
         blocks,
         density_percent: key.density_percent,
+        pattern: Pattern::Typical,
         seed: SEED,
     };
     let whole = spec.blocks();
@@ -188,6 +190,7 @@ pub fn expected_crc32(key: &LayerKey) -> Result<u32, TimingError> {
         spec: key.spec,
         blocks: key.spec.blocks(),
         density_percent: key.density_percent,
+        pattern: Pattern::Typical,
         seed: SEED,
     })
 }
@@ -214,6 +217,7 @@ fn with_room(key: &LayerKey, arena: u32) -> Result<LayerSpec, TimingError> {
             spec,
             blocks: 1,
             density_percent: key.density_percent,
+            pattern: Pattern::Typical,
             seed: SEED,
         };
         let need = firmware::bench::arena_bytes(&request).map_err(|error| TimingError::Layer {

@@ -3,6 +3,7 @@
 use crate::search::LayerKey;
 use shared::act::Act;
 use shared::message::BenchLayer;
+use shared::pattern::Pattern;
 use shared::spec::{Encoding, Kernel, LayerSpec};
 
 pub(super) const KIB: u32 = 1024;
@@ -130,6 +131,7 @@ impl Case {
                 spec,
                 blocks: 1,
                 density_percent: self.density_percent,
+                pattern: Pattern::Typical,
                 seed: 0,
             };
             // Strips that cut a tile or a pool are refused here.
