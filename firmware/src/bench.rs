@@ -169,6 +169,9 @@ pub fn run(
         Ok(()) => {}
         Err(LayerError::Corrupt { block }) => return Err(DeviceError::Corrupt { layer: 0, block }),
         Err(LayerError::Buffers) => return Err(too_large),
+        Err(LayerError::NotBuilt(kernel)) => {
+            return Err(DeviceError::NotBuilt { layer: 0, kernel });
+        }
     }
     let output = output.get(..spec.output_bytes() as usize).unwrap_or(output);
     Ok(CRC32.checksum(output))

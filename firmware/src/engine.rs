@@ -3,7 +3,7 @@
 use crate::kernels::{self, Blocks, Buffers, LayerError};
 use shared::act::Act;
 use shared::blob::{Blob, LayerRecord};
-use shared::spec::Encoding;
+use shared::spec::{Ability, Encoding};
 use shared::weights::sparse;
 
 /// Why a network cannot be set up or run.
@@ -26,6 +26,13 @@ pub enum EngineError {
         got: u32,
         /// Bytes needed.
         need: u32,
+    },
+    /// This build lacks a kernel that a layer needs.
+    NotBuilt {
+        /// Index of the layer.
+        layer: u16,
+        /// The kernel.
+        kernel: Ability,
     },
     /// A stored weight stream is damaged.
     Corrupt {
@@ -53,6 +60,13 @@ impl core::fmt::Display for EngineError {
             Self::Unaligned => write!(f, "the arena is not aligned to 4 bytes"),
             Self::ImageSize { got, need } => {
                 write!(f, "the image has {got} bytes, the network takes {need}")
+            }
+            Self::NotBuilt { layer, kernel } => {
+                let kernel = kernel.name();
+                write!(
+                    f,
+                    "layer {layer} needs the kernel {kernel}, which was not built in"
+                )
             }
             Self::Corrupt { layer, block } => {
                 write!(f, "the weights of layer {layer}, block {block} are damaged")
@@ -116,10 +130,16 @@ impl<'a> Network<'a> {
     /// Sets a network up in the first `blob.header().arena_bytes` bytes of `arena`.
     ///
     /// # Errors
-    /// [`EngineError::ArenaTooSmall`], [`EngineError::Unaligned`].
+    /// [`EngineError::NotBuilt`], [`EngineError::ArenaTooSmall`], [`EngineError::Unaligned`].
     pub fn new(blob: Blob<'a>, arena: &'a mut [u8]) -> Result<Self, EngineError> {
         let need = blob.header().arena_bytes;
         let limit = arena.len() as u32;
+        for (i, layer) in (0u16..).zip(blob.layers()) {
+            let kernel = Ability::of(layer.spec());
+            if !kernels::BUILT.contains(kernel) {
+                return Err(EngineError::NotBuilt { layer: i, kernel });
+            }
+        }
         if arena.as_ptr().align_offset(4) != 0 {
             return Err(EngineError::Unaligned);
         }
@@ -161,6 +181,7 @@ impl<'a> Network<'a> {
             hook.end(i);
             result.map_err(|e| match e {
                 LayerError::Buffers => EngineError::Buffers { layer: i },
+                LayerError::NotBuilt(kernel) => EngineError::NotBuilt { layer: i, kernel },
                 LayerError::Corrupt { block } => EngineError::Corrupt { layer: i, block },
             })?;
             let start = layer.record.out_off as usize;

@@ -7,7 +7,7 @@
 use crate::CRC32;
 use crate::blob::BlobError;
 use crate::pattern::Pattern;
-use crate::spec::{LayerSpec, SpecError};
+use crate::spec::{Abilities, Ability, LayerSpec, SpecError};
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
@@ -106,7 +106,7 @@ pub struct Hello {
     pub board: String<32>,
     /// CRC-32 over the flash bytes that the ELF loads, `.blob` left out.
     pub build_id: u32,
-    /// Which fast kernels were built in.
+    /// Which fast kernels were built in, and which kernels at all.
     pub features: Features,
     /// Core clock in Hz, as configured at start-up.
     pub clock_hz: u32,
@@ -120,13 +120,15 @@ pub struct Hello {
     pub blob: Result<u32, BlobError>,
 }
 
-/// Which fast kernels a firmware has.
+/// Which kernels a firmware has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Features {
     /// ARMv7E-M DSP kernels.
     pub dsp: bool,
     /// Kernels may keep values in FPU registers.
     pub fpu: bool,
+    /// What it can compute.
+    pub kernels: Abilities,
 }
 
 /// The result of one inference.
@@ -185,6 +187,13 @@ pub enum DeviceError {
     },
     /// The layer to time makes no sense.
     Spec(SpecError),
+    /// The firmware was built without a kernel that a layer needs.
+    NotBuilt {
+        /// Index of the layer; 0 for a layer to time.
+        layer: u16,
+        /// The kernel.
+        kernel: Ability,
+    },
     /// More layers or classes than a reply can carry.
     ReplyTooLong,
     /// A stored weight stream is damaged.

@@ -42,6 +42,7 @@ impl<B: Board> Device<'_, B> {
             features: Features {
                 dsp: kernels::FAST,
                 fpu: kernels::FAST && cfg!(feature = "fpu"),
+                kernels: kernels::BUILT,
             },
             clock_hz: info.clock_hz,
             hse: info.hse,
@@ -124,6 +125,7 @@ fn device_error(e: EngineError) -> DeviceError {
     match e {
         EngineError::ArenaTooSmall { need, limit } => DeviceError::TooLarge { need, limit },
         EngineError::ImageSize { got, need } => DeviceError::ImageSize { got, need },
+        EngineError::NotBuilt { layer, kernel } => DeviceError::NotBuilt { layer, kernel },
         EngineError::Corrupt { layer, block } => DeviceError::Corrupt { layer, block },
         // Neither happens with a checked blob in an arena that the linker placed.
         EngineError::Unaligned | EngineError::Buffers { .. } => {

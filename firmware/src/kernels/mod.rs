@@ -27,7 +27,7 @@ mod unpack_m4;
 pub mod winograd;
 
 use shared::blob::Layer;
-use shared::spec::{Kernel, Kind, LayerSpec};
+use shared::spec::{Abilities, Ability, Kernel, LayerSpec};
 
 /// The memory that one layer works on.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ pub struct Buffers<'a> {
 pub enum LayerError {
     /// A buffer is shorter than the layer needs, or scratch is not aligned to 4.
     Buffers,
+    /// This build has no such kernel.
+    NotBuilt(Ability),
     /// The weight stream of this block is damaged.
     Corrupt {
         /// Index of the block of output channels.
@@ -82,6 +84,15 @@ impl Blocks {
         }
     }
 }
+
+/// What this build can compute, by its Cargo features.
+pub const BUILT: Abilities = Abilities::NONE
+    .with(Ability::Direct, cfg!(feature = "direct"))
+    .with(Ability::FullyConnected, cfg!(feature = "fully-connected"))
+    .with(Ability::Narrow, cfg!(feature = "narrow"))
+    .with(Ability::Winograd4, cfg!(feature = "winograd4"))
+    .with(Ability::Winograd2, cfg!(feature = "winograd2"))
+    .with(Ability::GlobalAvgPool, cfg!(feature = "global-avg-pool"));
 
 /// Whether the kernels of this build are the fast ones, as far as features go.
 pub const FAST: bool = dot::FAST;
@@ -124,24 +135,32 @@ pub fn run_layer(
     let output = output
         .get_mut(..spec.output_bytes() as usize)
         .ok_or(LayerError::Buffers)?;
-    match spec.kind {
-        Kind::GlobalAvgPool => {
+    let scratch = scratch
+        .get_mut(..spec.scratch_bytes() as usize)
+        .and_then(as_words)
+        .ok_or(LayerError::Buffers)?;
+    // Calls behind a `cfg!` that is false are no calls: the linker drops such kernels.
+    match Ability::of(spec) {
+        Ability::GlobalAvgPool if cfg!(feature = "global-avg-pool") => {
             global_avg_pool::run(spec, blocks, input, output);
             Ok(())
         }
-        Kind::Conv | Kind::FullyConnected => {
-            let scratch = scratch
-                .get_mut(..spec.scratch_bytes() as usize)
-                .and_then(as_words)
-                .ok_or(LayerError::Buffers)?;
-            match spec.kernel {
-                Kernel::Direct => conv::run(layer, r_c, blocks, input, output, scratch),
-                Kernel::Narrow => narrow::run(layer, r_c, blocks, input, output, scratch),
-                Kernel::Winograd4 | Kernel::Winograd2 => {
-                    winograd::run(layer, blocks, input, output, scratch)
-                }
-            }
+        Ability::Direct if cfg!(feature = "direct") => {
+            conv::run(layer, r_c, blocks, input, output, scratch)
         }
+        Ability::FullyConnected if cfg!(feature = "fully-connected") => {
+            conv::run(layer, r_c, blocks, input, output, scratch)
+        }
+        Ability::Narrow if cfg!(feature = "narrow") => {
+            narrow::run(layer, r_c, blocks, input, output, scratch)
+        }
+        Ability::Winograd4 if cfg!(feature = "winograd4") => {
+            winograd::run(layer, blocks, input, output, scratch)
+        }
+        Ability::Winograd2 if cfg!(feature = "winograd2") => {
+            winograd::run(layer, blocks, input, output, scratch)
+        }
+        kernel => Err(LayerError::NotBuilt(kernel)),
     }
 }
 

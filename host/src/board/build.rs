@@ -1,6 +1,7 @@
 //! Builds firmware and plugin by calling cargo where their manifests lie.
 
 use super::{BoardError, BoardSpec};
+use shared::spec::Abilities;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -25,20 +26,34 @@ const SCRUBBED: &[&str] = &[
 /// Lines of cargo's output that an error shows.
 const SHOWN_LINES: usize = 30;
 
-/// Builds the firmware of a board, adding Rust's target if it is missing. The path of the
-/// ELF.
+/// Builds the firmware of a board, adding Rust's target if it is missing: with all kernels,
+/// or with some. The path of the ELF.
 ///
 /// # Errors
 /// [`BoardError::Build`] with what cargo said.
-pub fn firmware(board: &BoardSpec) -> Result<PathBuf, BoardError> {
+pub fn firmware(board: &BoardSpec, kernels: Option<Abilities>) -> Result<PathBuf, BoardError> {
     add_target(board)?;
-    let target_dir = target_folder().join("boards");
-    let what = format!("the firmware of {}", board.name);
+    let mut what = format!("the firmware of {}", board.name);
+    // Firmware with some kernels goes to a folder of its own, where it overwrites no other.
+    let (folder, options) = match kernels {
+        None => ("boards".to_string(), vec![]),
+        Some(kernels) => {
+            let names: Vec<&str> = kernels.iter().map(|k| k.name()).collect();
+            what += &format!(" with {}", names.join(", "));
+            let features = names.join(",");
+            let options = ["--no-default-features", "--features", &features];
+            (
+                "boards-some".to_string(),
+                options.map(String::from).to_vec(),
+            )
+        }
+    };
+    let target_dir = target_folder().join(folder);
     let elf = target_dir
         .join(&board.target)
         .join("release")
         .join(&board.name);
-    cargo_build(&board.folder, &target_dir, &what, &elf)?;
+    cargo_build(&board.folder, &target_dir, &options, &what, &elf)?;
     Ok(elf)
 }
 
@@ -50,7 +65,7 @@ pub fn qemu_plugin() -> Result<PathBuf, BoardError> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("qemu-plugin");
     let target_dir = target_folder().join("qemu-plugin");
     let library = target_dir.join("release/libpressboard_qemu_plugin.so");
-    cargo_build(&folder, &target_dir, "the QEMU plugin", &library)?;
+    cargo_build(&folder, &target_dir, &[], "the QEMU plugin", &library)?;
     Ok(library)
 }
 
@@ -63,6 +78,7 @@ fn target_folder() -> PathBuf {
 fn cargo_build(
     folder: &Path,
     target_dir: &Path,
+    options: &[String],
     what: &str,
     product: &Path,
 ) -> Result<(), BoardError> {
@@ -72,6 +88,7 @@ fn cargo_build(
     let mut cargo = Command::new("cargo");
     cargo
         .args(["build", "--release", "--quiet"])
+        .args(options)
         .current_dir(folder)
         .env("CARGO_TARGET_DIR", target_dir);
     for name in SCRUBBED.iter().filter(|&&name| name != "CARGO_TARGET_DIR") {

@@ -195,6 +195,13 @@ impl CodeSizes {
             .sum()
     }
 
+    /// Bytes of a firmware that has no other kernels than these layers run.
+    #[must_use]
+    pub fn with_only(&self, layers: impl Iterator<Item = LayerSpec>) -> usize {
+        let layers: Vec<LayerSpec> = layers.collect();
+        self.total - self.kernels() + self.kernels_of(layers.iter())
+    }
+
     /// Bytes of all kernels.
     #[must_use]
     pub fn kernels(&self) -> usize {

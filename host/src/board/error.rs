@@ -212,6 +212,10 @@ fn refusal(error: &DeviceError) -> String {
         DeviceError::ImageSize { got, need } => {
             format!("the image has {got} bytes, the network takes {need}")
         }
+        DeviceError::NotBuilt { layer, kernel } => format!(
+            "layer {layer} needs the kernel {}, which the firmware was built without",
+            kernel.name()
+        ),
         DeviceError::Blob(error) => format!("its blob is not usable ({error:?})"),
         other => format!("{other:?}"),
     }

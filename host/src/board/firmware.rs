@@ -6,6 +6,7 @@ use object::elf::{PT_LOAD, SHT_PROGBITS};
 use object::read::elf::{ElfFile32, FileHeader, ProgramHeader, SectionHeader};
 use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, SymbolKind};
 use shared::CRC32;
+use shared::spec::Abilities;
 use std::path::{Path, PathBuf};
 
 const BEGIN: &str = "pressboard_mark_begin";
@@ -50,7 +51,15 @@ impl Firmware {
     /// Where cargo fails, the ELF lacks what it must have, or could take more than
     /// [`LIMIT_PERCENT`] of the board's stack.
     pub fn build(board: &BoardSpec) -> Result<Self, BoardError> {
-        let firmware = Self::read(&build::firmware(board)?)?;
+        Self::build_with(board, None)
+    }
+
+    /// As [`build`](Self::build), with some kernels only.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn build_with(board: &BoardSpec, kernels: Option<Abilities>) -> Result<Self, BoardError> {
+        let firmware = Self::read(&build::firmware(board, kernels)?)?;
         let limit = board.sram.stack_bytes / 100 * LIMIT_PERCENT;
         if firmware.stack.bytes <= limit {
             return Ok(firmware);

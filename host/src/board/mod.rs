@@ -28,7 +28,7 @@ pub mod virt;
 pub use code::{CodeSizes, Part};
 pub use error::BoardError;
 pub use firmware::{Firmware, Function};
-pub use open::{EngineChoice, Options, can_use_qemu, connected_probes, open, qemu_hint};
+pub use open::{EngineChoice, Options, can_use_qemu, connected_probes, open, open_with, qemu_hint};
 pub use spec::BoardSpec;
 pub use table::LatencyTable;
 pub use timed::TimedBoard;

@@ -8,6 +8,7 @@ use super::virt::{Machine, Parts};
 use super::{Board, BoardError, BoardSpec, Engine, Firmware, build, spec};
 use probe_rs::probe::Probe;
 use probe_rs::probe::list::Lister;
+use shared::spec::Abilities;
 
 /// How a virtual board is emulated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,13 +37,25 @@ pub struct Options {
 /// # Errors
 /// [`BoardError`]: no such board, a failed build, no probe, no QEMU where it was asked for.
 pub fn open(name: &str, options: Options) -> Result<Box<dyn Board>, BoardError> {
+    open_with(name, options, None)
+}
+
+/// As [`open`], with a firmware that has only some kernels.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(
+    name: &str,
+    options: Options,
+    kernels: Option<Abilities>,
+) -> Result<Box<dyn Board>, BoardError> {
     let (spec, emulated) = spec::find(name)?;
     let probe = if emulated {
         None
     } else {
         Some(real_probe(&spec)?)
     };
-    let firmware = Firmware::build(&spec)?;
+    let firmware = Firmware::build_with(&spec, kernels)?;
     open_firmware(name, spec, firmware, probe, options)
 }
 

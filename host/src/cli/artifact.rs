@@ -6,6 +6,7 @@ use crate::vgg::Vgg;
 use anyhow::Result;
 use shared::blob::{Blob, MAGIC};
 use shared::message::Hello;
+use shared::spec::Ability;
 use std::path::{Path, PathBuf};
 
 /// Something that can be looked at.
@@ -121,6 +122,17 @@ pub(super) fn check_flashed(hello: &Hello, file: &BlobFile) -> Result<(), Compla
         ))
         .at(file.path.display())
         .try_("flash it again; check the supply and the debug cable"));
+    }
+    for (i, layer) in file.blob().layers().enumerate() {
+        let kernel = Ability::of(layer.spec());
+        if !hello.features.kernels.contains(kernel) {
+            let name = kernel.name();
+            return Err(Complaint::input(format!(
+                "layer {i} needs the kernel {name}, which {board}'s firmware was built without"
+            ))
+            .at(file.path.display())
+            .try_(format!("build the firmware with the feature `{name}`")));
+        }
     }
     if header.arena_bytes > hello.arena_limit {
         return Err(Complaint::input(format!(

@@ -3,10 +3,12 @@
 //! The same [`LayerSpec`] is a record of the blob, the body of a benchmark request and the
 //! key of the host's latency table, so that no two of them can disagree.
 
+mod ability;
 mod check;
 mod kinds;
 mod scratch;
 
+pub use ability::{Abilities, Ability};
 pub use check::SpecError;
 pub use kinds::{Encoding, Kernel, Kind};
 pub use scratch::ScratchPlan;
@@ -22,8 +24,13 @@ pub(crate) const SOURCE: u32 = {
         CRC32.checksum(include_bytes!("check.rs")),
         CRC32.checksum(include_bytes!("kinds.rs")),
         CRC32.checksum(include_bytes!("scratch.rs")),
+        CRC32.checksum(include_bytes!("ability.rs")),
     ];
-    parts[0] ^ parts[1].rotate_left(8) ^ parts[2].rotate_left(16) ^ parts[3].rotate_left(24)
+    parts[0]
+        ^ parts[1].rotate_left(8)
+        ^ parts[2].rotate_left(16)
+        ^ parts[3].rotate_left(24)
+        ^ parts[4].rotate_left(4)
 };
 
 /// Everything that decides a layer's result, memory and cycles, but for the weights.
