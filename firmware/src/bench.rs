@@ -2,7 +2,7 @@
 //!
 //! Both sides call [`run`]. The data comes from [`shared::bench`] and is written outside
 //! the timed stretch. Every block of output channels reads the same weights, so that a
-//! layer of any size needs no more than one block of them. A [`Pattern`] with weights of its
+//! layer of any size needs no more than a few channels of them. A [`Pattern`] with weights of its
 //! own has them made in the arena.
 
 use crate::kernels::{self, Blocks, Buffers, LayerError};
@@ -92,7 +92,7 @@ pub fn arena_bytes(request: &BenchLayer) -> Result<u32, DeviceError> {
 fn stream_bound(request: &BenchLayer) -> usize {
     let spec = &request.spec;
     let len = spec.sequence_len();
-    let channels = usize::from(block_channels(spec));
+    let channels = usize::from(stored_channels(spec));
     match spec.encoding {
         _ if !spec.has_weights() => 0,
         Encoding::Sparse => {
@@ -111,9 +111,15 @@ fn sequence_bytes(request: &BenchLayer) -> usize {
     }
 }
 
-/// Channels of the block that all blocks read.
-fn block_channels(spec: &LayerSpec) -> u16 {
-    spec.c_out.min(spec.kernel.block_channels())
+/// Channels that a benchmark stores and all others repeat: a block, or eight where so many
+/// are computed together.
+#[must_use]
+pub fn stored_channels(spec: &LayerSpec) -> u16 {
+    let together = match spec.is_straight() {
+        true => 8,
+        false => spec.kernel.block_channels(),
+    };
+    spec.c_out.min(together)
 }
 
 /// Prepares the data, runs the layer inside `timed`, returns the CRC-32 of the output.
@@ -197,11 +203,13 @@ fn weights<'a>(
     if !spec.has_weights() {
         return Ok(&[]);
     }
-    let channels = block_channels(spec);
+    let channels = stored_channels(spec);
     if request.pattern != Pattern::Typical {
         return pattern_weights(request, channels, stream).ok_or(too_large);
     }
     match spec.encoding {
+        // All there is, since so many channels may overlap.
+        Encoding::Dense if spec.is_straight() => Ok(&WEIGHTS.0),
         Encoding::Dense => {
             let need = spec.dense_channel_bytes() * u32::from(channels);
             let limit = WEIGHTS.0.len() as u32;

@@ -41,6 +41,18 @@ fn two_hundred_first_layers_equal_the_reference() {
 }
 
 #[test]
+fn three_hundred_layers_of_packed_weights_equal_the_reference() {
+    let mut rng = Rng::new(9);
+    let mut convolutions = 0;
+    for i in 0..300 {
+        let spec = common::generate_straight(&mut rng);
+        convolutions += usize::from(spec.kind == Kind::Conv);
+        Case::new(spec, &mut rng).check(&format!("straight case {i}"));
+    }
+    assert!((50..250).contains(&convolutions), "{convolutions}");
+}
+
+#[test]
 fn every_vgg_shape_equals_the_reference_at_every_width() {
     let mut rng = Rng::new(2);
     for w_bits in 2..=8 {

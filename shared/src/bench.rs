@@ -42,7 +42,8 @@ impl Rng {
 /// the byte 0x80, which no 8-bit weight has.
 ///
 /// Firmware keeps one in flash (`static WEIGHTS: [u32; WEIGHT_WORDS] = weight_block();`),
-/// and every block of output channels of the layer reads it from its start.
+/// and every block of output channels of the layer reads it from its start (layers that
+/// are straight: eight channels in turn, which overlap where there is no room).
 #[must_use]
 pub const fn weight_block() -> [u32; WEIGHT_WORDS] {
     let mut rng = Rng::new(WEIGHT_SEED);

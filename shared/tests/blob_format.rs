@@ -68,7 +68,7 @@ fn example() -> Vec<u8> {
         weights: &weights,
         requants: &requants,
     };
-    build(header(1, 1, 4, [10; 4], 40), &[layer])
+    build(header(1, 1, 4, [10; 4], 56), &[layer])
 }
 
 /// Two convolutions (the second sparse), a global pool, a classifier.

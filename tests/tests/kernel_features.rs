@@ -1,8 +1,6 @@
 //! A firmware that carries some kernels only: what it needs, what it refuses.
 
-use host::board::{
-    BoardError, CodeSizes, EngineChoice, Firmware, Options, open, open_with, spec,
-};
+use host::board::{BoardError, CodeSizes, EngineChoice, Firmware, Options, open, open_with, spec};
 use host::lower::Bits;
 use host::vgg::{Item, VggConfig};
 use shared::blob::Blob;

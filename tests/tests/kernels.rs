@@ -4,7 +4,7 @@
 //! data at the edges of what a blob can hold (`shared::pattern`). The board answers with the
 //! CRC-32 of its output, channels of all blocks computed.
 
-use firmware::bench::R_C;
+use firmware::bench::{R_C, stored_channels};
 use firmware::reference::{self, Parameters};
 use host::board::{Board, BoardError, Engine, EngineChoice, Options, open};
 use shared::CRC32;
@@ -52,15 +52,15 @@ fn expected(r: &BenchLayer) -> u32 {
     let pixels = usize::from(spec.in_h) * usize::from(spec.in_w);
     let mut input = vec![0; pixels * spec.input.pixel_bytes(spec.c_in) as usize];
     r.pattern.fill_input(spec, r.seed, &mut input);
-    let block = usize::from(spec.kernel.block_channels());
+    let stored = usize::from(stored_channels(spec));
     let data = (r.seed, r.density_percent);
     let mut r_c = [R_C; 4];
     r_c.iter_mut().skip(spec.c_in.into()).for_each(|r| *r = 0);
     let parameters = Parameters {
-        // Every block reads the weights of the first.
+        // Later channels read the weights of the first.
         weight: &|channel, row, column, c| {
             let place = [row as u32, column as u32, c as u32];
-            let channel = (channel % block) as u16;
+            let channel = (channel % stored) as u16;
             i32::from(r.pattern.weight(spec, data, channel, place))
         },
         requant: &|channel| r.pattern.requant(spec, r.seed, channel as u16),

@@ -1,9 +1,9 @@
-//! Convolution and fully connected layers, directly.
+//! Convolution, directly.
 //!
 //! For each strip of output rows: expand the input rows that it reads, then for each block
 //! of two output channels unpack the weights and compute row by row. Padding is never
-//! multiplied: a run covers the taps that exist. A fully connected layer is a convolution
-//! with one output pixel.
+//! multiplied: a run covers the taps that exist. A sparse fully connected layer is a
+//! convolution with one output pixel.
 
 use super::dot::{self, Run};
 use super::output::{self, Place};
@@ -40,15 +40,10 @@ pub fn run(
         let strip = start..(start + usize::from(spec.strip_rows).max(1)).min(geometry.rows);
         let read = geometry.input_rows(&strip);
         expand::rows(spec, r_c, input, read.clone(), activations);
-        let excess = straight::excess(spec, activations);
         for block in 0..blocks.count(spec.blocks()) {
             let stored = blocks.stored(block);
-            let straight =
-                excess.and_then(|excess| straight::sums(layer, stored, activations, excess));
-            if straight.is_none() {
-                unpack::block(layer, stored, weights)
-                    .map_err(|unpack::Corrupt| LayerError::Corrupt { block })?;
-            }
+            unpack::block(layer, stored, weights)
+                .map_err(|unpack::Corrupt| LayerError::Corrupt { block })?;
             let work = Work {
                 spec,
                 geometry: &geometry,
@@ -63,7 +58,6 @@ pub fn run(
                 ],
                 activations,
                 weights,
-                straight,
             };
             work.strip(strip.clone(), as_signed(accumulators), output);
         }
@@ -72,67 +66,18 @@ pub fn run(
     Ok(())
 }
 
-/// Fully connected layers whose weights need no unpacking.
-#[cfg(all(feature = "dsp", target_arch = "arm"))]
-mod straight {
-    use crate::kernels::fused_m4;
-    use shared::blob::Layer;
-    use shared::spec::{Encoding, Kind, LayerSpec};
-    use shared::weights::DenseChannel;
-
-    /// What the encoding adds to every sum; `None` where weights must be unpacked.
-    pub fn excess(spec: &LayerSpec, activations: &[u32]) -> Option<i32> {
-        let dense = spec.kind == Kind::FullyConnected && spec.encoding == Encoding::Dense;
-        (dense && fused_m4::applies(spec.w_bits))
-            .then(|| fused_m4::excess(spec.w_bits, activations))
-    }
-
-    /// The products of a block's two channels; a missing second one counts as the first.
-    pub fn sums(layer: &Layer, block: u16, activations: &[u32], excess: i32) -> Option<[i32; 2]> {
-        let spec = layer.spec();
-        let bytes = spec.dense_channel_bytes() as usize;
-        let (first, second) = layer.block(block).split_at_checked(bytes)?;
-        let second = if second.is_empty() { first } else { second };
-        let channel = |bytes| DenseChannel::new(bytes, spec.sequence_len(), spec.w_bits);
-        let channels = [channel(first)?, channel(second)?];
-        let bytes = [first, second];
-        Some(fused_m4::products(
-            channels,
-            bytes,
-            spec.w_bits,
-            activations,
-            excess,
-        ))
-    }
-}
-
-/// No such kernel here: everything is unpacked.
-#[cfg(not(all(feature = "dsp", target_arch = "arm")))]
-mod straight {
-    use shared::blob::Layer;
-    use shared::spec::LayerSpec;
-
-    pub fn excess(_: &LayerSpec, _: &[u32]) -> Option<i32> {
-        None
-    }
-
-    pub fn sums(_: &Layer, _: u16, _: &[u32], _: i32) -> Option<[i32; 2]> {
-        None
-    }
-}
-
 /// What does not change from row to row.
-struct Geometry {
-    in_h: usize,
-    in_w: usize,
-    k_h: usize,
-    k_w: usize,
+pub(super) struct Geometry {
+    pub in_h: usize,
+    pub in_w: usize,
+    pub k_h: usize,
+    pub k_w: usize,
     // Not zero, so that dividing by it cannot fail.
-    stride: NonZero<usize>,
-    pad: usize,
+    pub stride: NonZero<usize>,
+    pub pad: usize,
     pool: NonZero<usize>,
     /// Words of lanes of a pixel.
-    pixel: usize,
+    pub pixel: usize,
     /// Rows of the convolution that reach the output.
     rows: usize,
     /// Columns of the convolution.
@@ -144,7 +89,7 @@ struct Geometry {
 }
 
 impl Geometry {
-    fn new(spec: &LayerSpec) -> Self {
+    pub fn new(spec: &LayerSpec) -> Self {
         let (stride, pad) = (at_least_1(spec.stride), usize::from(spec.pad));
         let (k_w, in_w) = (usize::from(spec.k_w), usize::from(spec.in_w));
         let (rows, columns) = spec.conv_out();
@@ -203,7 +148,7 @@ impl Geometry {
     }
 
     /// Taps along one axis that fall on the input, for output coordinate `at`.
-    fn taps(&self, at: usize, k: usize, len: usize) -> Range<usize> {
+    pub fn taps(&self, at: usize, k: usize, len: usize) -> Range<usize> {
         let origin = at * self.stride.get();
         let start = self.pad.saturating_sub(origin);
         start..(len + self.pad).saturating_sub(origin).min(k)
@@ -227,8 +172,6 @@ struct Work<'a> {
     requants: [Requant; 2],
     activations: &'a [u32],
     weights: &'a [u32],
-    /// Products that are there already, of the only pixel.
-    straight: Option<[i32; 2]>,
 }
 
 impl Work<'_> {
@@ -238,20 +181,12 @@ impl Work<'_> {
         let out_row = pixel * usize::from(self.spec.out_hw().1);
         let mut y = rows.start;
         while y < rows.end {
-            let sums = self.straight.unwrap_or_default();
             let biases = self.requants.map(|r| r.bias);
-            for pair in accumulators.as_chunks_mut::<2>().0 {
-                *pair = [0, 1].map(|i| biases[i].wrapping_add(sums[i]));
-            }
-            let rows = if self.straight.is_some() {
-                0
-            } else {
-                g.pool.get()
-            };
+            accumulators.as_chunks_mut::<2>().0.fill(biases);
             for (r, acc) in accumulators
                 .chunks_exact_mut(2 * g.columns.max(1))
                 .enumerate()
-                .take(rows)
+                .take(g.pool.get())
             {
                 self.conv_row(y + r, acc);
             }

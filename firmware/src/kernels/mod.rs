@@ -3,7 +3,8 @@
 //! A layer runs in stages, each a file of its own: [`expand`] turns rows of activations
 //! into 16-bit lanes, [`unpack`] does the same for the weights of a pair of output channels,
 //! [`dot`] multiplies and accumulates, [`output`] pools, requantizes and stores. [`conv`] and
-//! [`global_avg_pool`] put them together. [`lanes`] has the packed arithmetic that the
+//! [`global_avg_pool`] put them together; [`narrow`] is for first layers, [`straight`]
+//! for layers that use a weight so seldom that unpacking it does not pay. [`lanes`] has the packed arithmetic that the
 //! stages share; it and [`dot`] are where an ARM core with the DSP extension differs.
 
 pub mod conv;
@@ -11,8 +12,6 @@ pub mod dot;
 #[cfg(all(feature = "dsp", target_arch = "arm"))]
 mod dot_m4;
 pub mod expand;
-#[cfg(all(feature = "dsp", target_arch = "arm"))]
-mod fused_m4;
 pub mod global_avg_pool;
 pub mod lanes;
 pub mod narrow;
@@ -21,6 +20,9 @@ mod narrow_m4;
 pub mod output;
 #[cfg(all(feature = "dsp", target_arch = "arm"))]
 mod output_m4;
+pub mod straight;
+#[cfg(all(feature = "dsp", target_arch = "arm"))]
+mod straight_m4;
 pub mod unpack;
 #[cfg(all(feature = "dsp", target_arch = "arm"))]
 mod unpack_m4;
@@ -61,7 +63,8 @@ pub enum LayerError {
 pub enum Blocks {
     /// All of them.
     All,
-    /// As many as this, from the first, each with the weights of block 0: a benchmark.
+    /// As many as this, from the first, each with the weights of block 0: a benchmark. What
+    /// [`straight`] computes takes the stored channels in turn.
     Repeated(u16),
 }
 
@@ -88,7 +91,7 @@ impl Blocks {
 /// What this build can compute, by its Cargo features.
 pub const BUILT: Abilities = Abilities::NONE
     .with(Ability::Direct, cfg!(feature = "direct"))
-    .with(Ability::FullyConnected, cfg!(feature = "fully-connected"))
+    .with(Ability::Straight, cfg!(feature = "straight"))
     .with(Ability::Narrow, cfg!(feature = "narrow"))
     .with(Ability::Winograd4, cfg!(feature = "winograd4"))
     .with(Ability::Winograd2, cfg!(feature = "winograd2"))
@@ -148,8 +151,8 @@ pub fn run_layer(
         Ability::Direct if cfg!(feature = "direct") => {
             conv::run(layer, r_c, blocks, input, output, scratch)
         }
-        Ability::FullyConnected if cfg!(feature = "fully-connected") => {
-            conv::run(layer, r_c, blocks, input, output, scratch)
+        Ability::Straight if cfg!(feature = "straight") => {
+            straight::run(layer, r_c, blocks, input, output, scratch)
         }
         Ability::Narrow if cfg!(feature = "narrow") => {
             narrow::run(layer, r_c, blocks, input, output, scratch)

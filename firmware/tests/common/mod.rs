@@ -254,6 +254,35 @@ pub fn generate_narrow(rng: &mut Rng) -> LayerSpec {
     }
 }
 
+/// A random layer whose weights are multiplied as they are packed, of any width.
+pub fn generate_straight(rng: &mut Rng) -> LayerSpec {
+    loop {
+        let base = candidate(rng);
+        let (h, w) = (1 + rng.below(3) as u16, 1 + rng.below(3) as u16);
+        let spec = LayerSpec {
+            encoding: Encoding::Dense,
+            in_h: h,
+            in_w: w,
+            c_out: 1 + rng.below(30) as u16,
+            ..base
+        };
+        let spec = match spec.kind {
+            Kind::FullyConnected => LayerSpec {
+                k_h: h as u8,
+                k_w: w as u8,
+                ..spec
+            },
+            _ => LayerSpec {
+                strip_rows: spec.conv_out().0,
+                ..spec
+            },
+        };
+        if spec.check().is_ok() && spec.is_straight() {
+            return spec;
+        }
+    }
+}
+
 fn candidate(rng: &mut Rng) -> LayerSpec {
     let side = |rng: &mut Rng| 1 + rng.below(12) as u16;
     let (h, w) = (side(rng), side(rng));

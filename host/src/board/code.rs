@@ -12,8 +12,8 @@ use shared::spec::{Kernel, Kind, LayerSpec};
 pub enum Part {
     /// The direct kernel's loops.
     Direct,
-    /// Fully connected layers straight from packed weights.
-    FullyConnected,
+    /// Layers whose weights are multiplied as they are packed.
+    Straight,
     /// First layers of few channels.
     Narrow,
     /// Weights to 16-bit lanes.
@@ -38,7 +38,7 @@ impl Part {
     /// All parts, kernels first.
     pub const ALL: [Self; 11] = [
         Self::Direct,
-        Self::FullyConnected,
+        Self::Straight,
         Self::Narrow,
         Self::Unpack,
         Self::Output,
@@ -55,7 +55,7 @@ impl Part {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
-            Self::FullyConnected => "fully connected",
+            Self::Straight => "straight",
             Self::Narrow => "narrow",
             Self::Unpack => "unpacking of weights",
             Self::Output => "output of direct kernels",
@@ -78,12 +78,13 @@ impl Part {
     #[must_use]
     pub fn serves(self, spec: &LayerSpec) -> bool {
         let direct = spec.has_weights() && spec.kernel == Kernel::Direct;
+        let straight = spec.has_weights() && spec.is_straight();
         match self {
-            Self::Direct => direct,
-            Self::Output => direct || spec.kernel == Kernel::Narrow,
+            Self::Direct => direct && !straight,
+            Self::Output => (direct && !straight) || spec.kernel == Kernel::Narrow,
             Self::Narrow => spec.kernel == Kernel::Narrow,
-            Self::FullyConnected => direct && spec.kind == Kind::FullyConnected,
-            Self::Unpack => spec.has_weights(),
+            Self::Straight => straight,
+            Self::Unpack => spec.has_weights() && !straight,
             Self::Winograd => matches!(spec.kernel, Kernel::Winograd4 | Kernel::Winograd2),
             Self::Winograd4 => spec.kernel == Kernel::Winograd4,
             Self::Winograd2 => spec.kernel == Kernel::Winograd2,
@@ -124,8 +125,8 @@ impl Part {
         }
         if starts(&["conv", "dot", "expand", "lanes"]) {
             Self::Direct
-        } else if starts(&["fused", "fully_connected"]) {
-            Self::FullyConnected
+        } else if starts(&["straight"]) {
+            Self::Straight
         } else if starts(&["narrow"]) {
             Self::Narrow
         } else if starts(&["unpack"]) {
@@ -226,7 +227,7 @@ mod tests {
         for (symbol, part) in [
             ("pressboard_dot", Part::Direct),
             ("pressboard_unpack7", Part::Unpack),
-            ("pressboard_fused8", Part::FullyConnected),
+            ("pressboard_straight8", Part::Straight),
             ("pressboard_winograd_multiply", Part::Winograd4),
             ("pressboard_winograd_output2_pooled", Part::Winograd2),
             ("pressboard_mark_begin", Part::Application),

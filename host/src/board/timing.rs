@@ -15,6 +15,8 @@ use shared::spec::LayerSpec;
 const SEED: u32 = 1;
 /// Blocks that are timed where the rest is extrapolated.
 const FEW: [u16; 2] = [2, 4];
+/// The same where four blocks are computed together.
+const FEW_STRAIGHT: [u16; 2] = [4, 8];
 /// Below these MACs a layer is timed whole on any engine.
 const SMALL_MACS: u64 = 300_000;
 
@@ -130,14 +132,19 @@ pub fn time_layer(
         seed: SEED,
     };
     let whole = spec.blocks();
-    let few = extent == Extent::Few && whole > FEW[1] && spec.macs() > SMALL_MACS;
+    let counts = if spec.is_straight() {
+        FEW_STRAIGHT
+    } else {
+        FEW
+    };
+    let few = extent == Extent::Few && whole > counts[1] && spec.macs() > SMALL_MACS;
     if !few {
         let timing = checked(board, &request(whole.max(1)))?;
         return Ok(layer_timing(spec, timing, timing, [whole; 2]));
     }
-    let small = checked(board, &request(FEW[0]))?;
-    let large = checked(board, &request(FEW[1]))?;
-    Ok(layer_timing(spec, small, large, FEW))
+    let small = checked(board, &request(counts[0]))?;
+    let large = checked(board, &request(counts[1]))?;
+    Ok(layer_timing(spec, small, large, counts))
 }
 
 /// Puts the whole layer together from two counts of blocks, which may be the same.

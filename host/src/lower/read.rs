@@ -56,7 +56,7 @@ fn read_layer(index: u16, layer: &Layer, name: String) -> Result<IntLayer, Engin
         name,
         requants: (0..channels).map(|c| layer.requant(c)).collect(),
         bound: bound(&spec, &weights),
-        winograd: spec.kernel != Kernel::Direct,
+        winograd: matches!(spec.kernel, Kernel::Winograd4 | Kernel::Winograd2),
         weights,
         spec,
     })

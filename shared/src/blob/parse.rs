@@ -259,6 +259,12 @@ impl<'a> Layer<'a> {
         self.weights
     }
 
+    /// All biases and multipliers, [`REQUANT_BYTES`] a channel.
+    #[must_use]
+    pub fn requants(&self) -> &'a [u8] {
+        self.requants
+    }
+
     /// Output channels that block `i` holds: a full block's, or what is left.
     #[must_use]
     pub fn block_channels(&self, i: u16) -> u16 {

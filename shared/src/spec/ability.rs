@@ -1,6 +1,6 @@
 //! What a firmware can compute: kernels that it may be built without.
 
-use super::{Encoding, Kernel, Kind, LayerSpec};
+use super::{Kernel, Kind, LayerSpec};
 use serde::{Deserialize, Serialize};
 
 /// One kernel with all its stages; the name is that of the Cargo feature of `firmware`.
@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum Ability {
     /// Convolutions of any shape, and sparse fully connected layers.
     Direct = 0,
-    /// Fully connected layers with dense weights.
-    FullyConnected = 1,
+    /// Weights multiplied as they are packed: fully connected layers and the smallest maps.
+    Straight = 1,
     /// First layers.
     Narrow = 2,
     /// F(4x4,3x3).
@@ -26,7 +26,7 @@ impl Ability {
     /// All of them.
     pub const ALL: [Self; 6] = [
         Self::Direct,
-        Self::FullyConnected,
+        Self::Straight,
         Self::Narrow,
         Self::Winograd4,
         Self::Winograd2,
@@ -38,7 +38,7 @@ impl Ability {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
-            Self::FullyConnected => "fully-connected",
+            Self::Straight => "straight",
             Self::Narrow => "narrow",
             Self::Winograd4 => "winograd4",
             Self::Winograd2 => "winograd2",
@@ -49,13 +49,13 @@ impl Ability {
     /// What a layer needs.
     #[must_use]
     pub const fn of(spec: &LayerSpec) -> Self {
-        match (spec.kind, spec.kernel, spec.encoding) {
-            (Kind::GlobalAvgPool, _, _) => Self::GlobalAvgPool,
-            (_, Kernel::Narrow, _) => Self::Narrow,
-            (_, Kernel::Winograd4, _) => Self::Winograd4,
-            (_, Kernel::Winograd2, _) => Self::Winograd2,
-            (Kind::FullyConnected, Kernel::Direct, Encoding::Dense) => Self::FullyConnected,
-            (_, Kernel::Direct, _) => Self::Direct,
+        match (spec.kind, spec.kernel) {
+            (Kind::GlobalAvgPool, _) => Self::GlobalAvgPool,
+            (_, Kernel::Narrow) => Self::Narrow,
+            (_, Kernel::Winograd4) => Self::Winograd4,
+            (_, Kernel::Winograd2) => Self::Winograd2,
+            (_, Kernel::Direct) if spec.is_straight() => Self::Straight,
+            (_, Kernel::Direct) => Self::Direct,
         }
     }
 }

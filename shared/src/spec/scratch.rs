@@ -1,6 +1,6 @@
 //! How kernels divide their scratch.
 
-use super::{Kernel, LayerSpec};
+use super::{Encoding, Kernel, Kind, LayerSpec};
 use crate::{narrow, winograd};
 
 /// How a kernel divides its scratch, in bytes, in this order.
@@ -11,11 +11,13 @@ use crate::{narrow, winograd};
 /// [`narrow`] has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScratchPlan {
-    /// Input rows of a strip as `i16`, `[rows, in_w, c_in4]`.
+    /// Input rows of a strip as `i16`, `[rows, in_w, c_in4]`; the whole input
+    /// where weights stay packed ([`LayerSpec::is_straight`]).
     pub activations: u32,
     /// A pair of output channels' weights as `i16`, two sequences.
     pub weights: u32,
-    /// `i32` accumulators of a row (or of the two rows that a pool joins), two channels.
+    /// `i32` accumulators of a row (or of the two rows that a pool joins), two channels; of all
+    /// outputs where weights stay packed, channels rounded up to 8.
     pub accumulators: u32,
 }
 
@@ -64,7 +66,39 @@ impl LayerSpec {
         }
     }
 
+    /// Whether the direct kernel multiplies the weights where they are stored, packed, instead of
+    /// unpacking them: dense weights that few outputs share. Strips then mean nothing.
+    #[must_use]
+    pub const fn is_straight(&self) -> bool {
+        if !matches!(self.kernel, Kernel::Direct) || !matches!(self.encoding, Encoding::Dense) {
+            return false;
+        }
+        let (h, w) = self.conv_out();
+        match self.kind {
+            Kind::FullyConnected => true,
+            // A tap must begin at a whole word.
+            Kind::Conv => {
+                let plain = matches!(self.w_bits, 2 | 4 | 8);
+                let words = (self.c_in4() * self.w_bits as u32).is_multiple_of(32);
+                plain && words && h as u32 * w as u32 <= 4
+            }
+            Kind::GlobalAvgPool => false,
+        }
+    }
+
     const fn direct_scratch(&self) -> ScratchPlan {
+        if self.is_straight() {
+            // Lanes as far as the last word of the narrowest plane of a channel reaches.
+            let plane = 1 << self.w_bits.trailing_zeros();
+            let map = (self.in_h as u32 * self.in_w as u32).saturating_mul(self.c_in4());
+            let (h, w) = self.conv_out();
+            let sums = (self.c_out as u32).next_multiple_of(8) * 4;
+            return ScratchPlan {
+                activations: map.next_multiple_of(32 / plane).saturating_mul(2),
+                weights: 0,
+                accumulators: sums.saturating_mul(h as u32 * w as u32),
+            };
+        }
         let out_w = self.conv_out().1 as u32;
         let row = (self.in_w as u32)
             .saturating_mul(self.c_in4())
