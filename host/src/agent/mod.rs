@@ -5,8 +5,8 @@
 //! [`Agent::end_episode`] with the actions that were really **applied** and the one terminal
 //! reward. Actions lie in `[0, 1]`; the environment maps them to channels, elements or widths.
 //!
-//! [`Ddpg`] is the learner, [`Random`] the baseline at the same cost. Both are deterministic
-//! for a seed, whatever the number of threads, and [`Agent::save`] holds everything that a
+//! [`Ddpg`] is the learner, [`Random`] the baseline at the same cost, [`Prescribed`] plays what
+//! the searches without episodes decided. All are deterministic for a seed, whatever the number of threads, and [`Agent::save`] holds everything that a
 //! continuation needs to be identical to an unbroken search.
 
 mod adam;
@@ -14,6 +14,7 @@ mod ddpg;
 mod mlp;
 mod noise;
 mod normalize;
+mod prescribed;
 mod random;
 mod replay;
 
@@ -24,6 +25,7 @@ pub use ddpg::{Ddpg, DdpgConfig, DdpgState};
 pub use mlp::{Gradients, Mlp, Trace};
 pub use noise::{Schedule, truncated_normal};
 pub use normalize::MinMax;
+pub use prescribed::{Prescribed, PrescribedState};
 pub use random::{Random, RandomState};
 pub use replay::{Replay, Sample};
 
@@ -60,6 +62,11 @@ pub trait Agent: Send {
     /// If there is no transition, or one has other dimensions than the agent was made for.
     fn end_episode(&mut self, transitions: &[Transition], reward: f32);
 
+    /// Whether the environment's guides take the place of its first episodes.
+    fn guided(&self) -> bool {
+        true
+    }
+
     /// Episodes finished so far.
     fn episode(&self) -> usize;
 
@@ -76,11 +83,52 @@ pub enum AgentKind {
     Ddpg,
     /// Uniform random actions: the baseline at the same cost.
     Random,
+    /// The same share of channels everywhere; then all widths at their widest, and 4-bit
+    /// weights under 8-bit activations.
+    Uniform,
+    /// What has small weights goes first: L1 norms, then the weights' own rounding errors.
+    Magnitude,
+    /// What loses the least accuracy per cycle or byte goes first, each layer measured alone.
+    Greedy,
+    /// The same with losses predicted from the Fisher information, a diagonal of the Hessian.
+    Hessian,
+    /// Shares and widths learned in one training, its loss with the measured costs as a
+    /// differentiable penalty (EdMIPS, PLiNIO).
+    Gradient,
 }
 
 impl AgentKind {
+    /// Name for logs and the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ddpg => "ddpg",
+            Self::Random => "random",
+            Self::Uniform => "uniform",
+            Self::Magnitude => "magnitude",
+            Self::Greedy => "greedy",
+            Self::Hessian => "hessian",
+            Self::Gradient => "gradient",
+        }
+    }
+
+    /// Whether it decides in episodes; the others decide beforehand, and once.
+    #[must_use]
+    pub fn learns_by_episodes(self) -> bool {
+        matches!(self, Self::Ddpg | Self::Random)
+    }
+
+    /// Whether its decisions depend on the seed.
+    #[must_use]
+    pub fn depends_on_seed(self) -> bool {
+        self.learns_by_episodes() || self == Self::Gradient
+    }
+
     /// A fresh agent for states of `state_dim` features and actions of `action_dim` numbers,
     /// `steps` steps an episode, scheduled over `episodes` episodes.
+    ///
+    /// # Panics
+    /// For kinds that decide beforehand: they are a [`Prescribed`].
     pub fn build(
         self,
         state_dim: usize,
@@ -94,6 +142,7 @@ impl AgentKind {
                 state_dim, action_dim, steps, episodes, seed,
             ))),
             Self::Random => Box::new(Random::new(action_dim, seed)),
+            _ => panic!("{} decides beforehand", self.name()),
         }
     }
 }
@@ -105,6 +154,8 @@ pub enum AgentState {
     Ddpg(Box<DdpgState>),
     /// Of a [`Random`].
     Random(Box<RandomState>),
+    /// Of a [`Prescribed`].
+    Prescribed(Box<PrescribedState>),
 }
 
 /// Why a saved agent cannot be continued.
@@ -150,6 +201,7 @@ impl AgentState {
         Ok(match self {
             Self::Ddpg(state) => Box::new(Ddpg::load(*state)?),
             Self::Random(state) => Box::new(Random::load(*state)),
+            Self::Prescribed(state) => Box::new(Prescribed::load(*state)),
         })
     }
 }

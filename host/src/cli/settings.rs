@@ -34,7 +34,7 @@ pub(super) struct Tuning {
     /// is given [default: 0.4].
     #[arg(long, value_name = "SHARE")]
     flash_share: Option<f64>,
-    /// Who searches [default: ddpg].
+    /// Who searches [default: ddpg]. Agents that decide beforehand have one episode a stage.
     #[arg(long, value_enum)]
     agent: Option<AgentKind>,
     /// How candidates are scored [default: board].
@@ -85,6 +85,9 @@ pub(super) struct Tuning {
     /// [default: 0.95].
     #[arg(long, value_name = "SHARE")]
     distillation: Option<f64>,
+    /// Pictures a step of both fine-tunings [default: 64].
+    #[arg(long, value_name = "N")]
+    finetune_batch: Option<usize>,
     /// Highest learning rate of the fine-tuning after pruning [default: 0.03].
     #[arg(long, value_name = "RATE")]
     finetune_lr: Option<f64>,
@@ -132,6 +135,8 @@ impl Tuning {
         set(&mut s.qat.epochs, &self.qat_epochs);
         set(&mut s.distillation, &self.distillation);
         set(&mut s.finetune.lr, &self.finetune_lr);
+        set(&mut s.finetune.batch, &self.finetune_batch);
+        set(&mut s.qat.batch, &self.finetune_batch);
         set(&mut s.board_images.0, &self.board_images_before);
         set(&mut s.board_images.1, &self.board_images_after);
         s.control = self.control;
@@ -142,7 +147,7 @@ impl Tuning {
             s.a_widths = rising("--a-widths", widths, &[2, 4, 8])?;
         }
         check(&s)?;
-        Ok(s)
+        Ok(s.with_agents_episodes())
     }
 }
 

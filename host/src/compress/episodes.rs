@@ -54,7 +54,7 @@ impl Search<'_> {
     pub fn run(
         &self,
         env: &mut dyn TimedEnvironment,
-        mut agent: Box<dyn Agent>,
+        (mut agent, prior): (Box<dyn Agent>, u64),
         keeper: &mut Keeper,
         ui: &Ui,
     ) -> Result<Option<Best>> {
@@ -63,6 +63,7 @@ impl Search<'_> {
             stage: self.stage,
             reward: self.reward,
             episodes: self.episodes,
+            prior,
         };
         let (mut stopped, mut found) = (false, keeper.state.found.clone());
         let observe = |env: &dyn TimedEnvironment,

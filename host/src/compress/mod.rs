@@ -5,6 +5,7 @@
 //! quantization-aware fine-tune → finish (blob, board, figures, report). A stopped run
 //! continues to the identical result.
 
+mod agents;
 mod device;
 mod episodes;
 mod finish;

@@ -206,6 +206,22 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The same with as many episodes as the agent has policies, where it decides beforehand.
+    #[must_use]
+    pub fn with_agents_episodes(mut self) -> Self {
+        if !self.agent.learns_by_episodes() {
+            let flats = if self.agent == AgentKind::Uniform {
+                2
+            } else {
+                1
+            };
+            (self.prune.episodes, self.quantize.episodes) = (1, flats);
+        }
+        self
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,6 @@
 //! The two searches and the two fine-tunings.
 
+use super::agents::{PruneKnowledge, QuantKnowledge, prune_agent, quant_agent};
 use super::episodes::{Keeper, Search};
 use super::prepare::{describe, exceeded};
 use super::store::{MODEL, PRUNED, load_rankings, save_quantized};
@@ -11,7 +12,7 @@ use crate::prune::{PruneEnv, PruneSetup, Rankings};
 use crate::quant::{QatNet, QuantEnv, QuantSetup, Sensitivity};
 use crate::reward::{Reward, RewardMode, Targets};
 use crate::run::Stage;
-use crate::search::{Best, Environment, Found, SearchData};
+use crate::search::{Best, Found, SearchData};
 use crate::vgg::{Distillation, Folded, Teacher, TrainConfig, Vgg, evaluate};
 use anyhow::Result;
 
@@ -31,6 +32,8 @@ impl<D: Device + 'static> Compress<D> {
             targets: self.state.targets,
             accuracy_before: self.state.validation_before,
         };
+        let (loss, cost) = self.channel_loss(&rankings)?;
+        let kind = self.settings.agent;
         let agent = self.saved_agent()?;
         let setup = PruneSetup {
             network: &self.input.network,
@@ -45,6 +48,7 @@ impl<D: Device + 'static> Compress<D> {
             mode: reward.mode,
             fill: self.settings.fill && reward.mode != RewardMode::AccuracyFlops,
             targets: reward.targets,
+            loss: loss.as_ref(),
             seed: self.settings.seed,
         };
         let mut env = PruneEnv::new(setup, &mut self.latency)?;
@@ -60,15 +64,17 @@ impl<D: Device + 'static> Compress<D> {
             state: &mut self.state,
             timer: &self.timer,
         };
-        let agent = agent.unwrap_or_else(|| {
-            self.settings.agent.build(
-                env.state_dim(),
-                2,
-                env.steps(),
-                search.episodes,
-                self.settings.seed,
-            )
-        });
+        let know = PruneKnowledge {
+            rankings: &rankings,
+            loss: loss.as_ref(),
+            cost,
+            seed: self.settings.seed,
+        };
+        let agent = match agent {
+            // What it cost beforehand is in the log already.
+            Some(agent) => (agent, 0),
+            None => prune_agent(kind, &mut env, search.episodes, &know)?,
+        };
         let best = search.run(&mut env, agent, &mut keeper, &self.ui)?;
         let finished = self.check_found(best.as_ref())?;
         self.state.prune_best = best;
@@ -145,7 +151,7 @@ impl<D: Device + 'static> Compress<D> {
             self.state.sensitivity = Some(s);
         }
         let sensitivity = self.state.sensitivity.clone().unwrap_or_default();
-        let agent = self.saved_agent()?;
+        let (agent, kind) = (self.saved_agent()?, self.settings.agent);
         let targets = Targets {
             macs: None,
             ..self.state.targets
@@ -162,8 +168,8 @@ impl<D: Device + 'static> Compress<D> {
             sensitivity: &sensitivity,
             data,
             trial: self.settings.quantize.trial.clone(),
-            w_widths: w,
-            a_widths: a,
+            w_widths: w.clone(),
+            a_widths: a.clone(),
             arena_limit: self.arena(),
             targets,
             fill: self.settings.fill && self.settings.reward != RewardMode::AccuracyFlops,
@@ -184,12 +190,21 @@ impl<D: Device + 'static> Compress<D> {
             state: &mut self.state,
             timer: &self.timer,
         };
-        let seed = self.settings.seed.wrapping_add(2);
-        let agent = agent.unwrap_or_else(|| {
-            self.settings
-                .agent
-                .build(env.state_dim(), 1, env.steps(), search.episodes, seed)
-        });
+        let know = QuantKnowledge {
+            network: &network,
+            ranges: &ranges,
+            sensitivity: &sensitivity,
+            widths: (&w, &a),
+            data,
+            device: &self.input.device,
+            sensitivity_images: self.settings.sensitivity_images,
+            batch: self.settings.quantize.trial.batch,
+            seed: self.settings.seed.wrapping_add(2),
+        };
+        let agent = match agent {
+            Some(agent) => (agent, 0),
+            None => quant_agent(kind, &env, search.episodes, &know)?,
+        };
         let best = search.run(&mut env, agent, &mut keeper, &self.ui)?;
         let finished = self.check_found(best.as_ref())?;
         self.state.quantize_best = best;

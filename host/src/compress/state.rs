@@ -1,6 +1,7 @@
 //! What a checkpoint holds besides the agent: decisions and measurements so far.
 
 use super::device::BoardInference;
+use crate::prune::ChannelLoss;
 use crate::quant::Sensitivity;
 use crate::reward::{Costs, Targets};
 use crate::search::{Best, Found, LayerCost, LayerKey};
@@ -22,6 +23,8 @@ pub struct State {
     /// Accuracy of the given network on the images that rewards come from.
     #[serde(with = "crate::search::exact::number")]
     pub validation_before: f64,
+    /// Predicted losses of narrower convolutions, for the agents that go by them.
+    pub channel_loss: Option<ChannelLoss>,
     /// What the stage at work has found.
     pub found: Found,
     /// Stage 1's best.

@@ -262,6 +262,31 @@ fn a_run_that_is_stopped_anywhere_ends_with_the_same_blob() {
 }
 
 #[test]
+fn every_agent_keeps_the_budgets_and_says_what_it_cost() {
+    use crate::agent::AgentKind::{Gradient, Greedy, Hessian, Magnitude, Random, Uniform};
+    let root = tempfile::tempdir().expect("a folder");
+    let ui = Ui::new(Verbosity::Quiet);
+    for agent in [Gradient, Greedy, Hessian, Magnitude, Random, Uniform] {
+        let mut s = settings();
+        s.agent = agent;
+        // Stage 2 has something to decide.
+        s.budgets.flash_share = Some(0.45);
+        let s = s.with_agents_episodes();
+        let run = Compress::start(input(), s.clone(), Portable, root.path(), ui).expect("starts");
+        let dir = run.dir().to_path_buf();
+        let summary = finish(run);
+        assert_eq!(summary.episodes, s.prune.episodes + s.quantize.episodes);
+        assert!(summary.after.cycles as f64 <= 0.48 * summary.before.cycles as f64 + 100.0);
+        assert!(summary.after.blob_bytes as f64 <= 0.45 * summary.before.blob_bytes as f64 + 1.0);
+        let log = crate::run::EpisodeLog::read(&dir.join("log.jsonl")).expect("a log");
+        assert_eq!(log.len(), summary.episodes);
+        assert!(log.iter().all(|r| r.agent == agent.name()));
+        let cost: u64 = log.iter().filter_map(|r| r.images).sum();
+        assert!(cost > 0, "{agent:?} looked at images");
+    }
+}
+
+#[test]
 fn impossible_budgets_are_refused_with_the_nearest() {
     let root = tempfile::tempdir().expect("a folder");
     let mut s = settings();

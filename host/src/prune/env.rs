@@ -1,5 +1,6 @@
 //! The network as an agent walks it in stage 1: a step a layer, two numbers a step.
 
+use super::ChannelLoss;
 use super::features::{features, per_weight_layer};
 use super::policy::{MIN_CHANNELS, PrunePolicy, Rankings, element_share, round_channels};
 use crate::lower::Bits;
@@ -39,6 +40,8 @@ pub struct PruneSetup<'a> {
     pub fill: bool,
     /// The budgets.
     pub targets: Targets,
+    /// What narrower convolutions are predicted to lose: the second guide goes by it.
+    pub loss: Option<&'a ChannelLoss>,
     /// Seed of the run.
     pub seed: u64,
 }
@@ -117,6 +120,11 @@ impl<'a, M: MeasureLayer + 'static> PruneEnv<'a, M> {
             .map(|((now, dense), &c)| (c as f64 * now.macs() as f64 / dense.macs() as f64) as u64)
             .sum();
         Some(Costs { cycles, ..p.costs })
+    }
+
+    /// The actions of the uniform policy, where policies are fitted to the budgets.
+    pub fn uniform(&self) -> Vec<Vec<f32>> {
+        vec![vec![0.5, 1.0]; self.layers.len()]
     }
 
     fn uniform_policy(&self, share: f32) -> PrunePolicy {
@@ -249,12 +257,17 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
 
     /// The first episode is the uniform policy: the same share everywhere, the largest that
     /// meets the budgets of MACs, SRAM and measured cycles, no weights cut.
+    ///
+    /// The second one, where losses were predicted, is the greedy policy by them.
     fn guide(&mut self, episode: usize) -> anyhow::Result<Option<Vec<Vec<f32>>>> {
+        if episode == 1 {
+            return Ok(self.setup.loss.map(|loss| self.greedy(loss)));
+        }
         if episode > 0 {
             return Ok(None);
         }
         if self.setup.fill {
-            return Ok(Some(vec![vec![0.5, 1.0]; self.layers.len()]));
+            return Ok(Some(self.uniform()));
         }
         // From the smallest network to the largest, each once.
         let mut shares: Vec<f32> = (10..=100).map(|percent| percent as f32 / 100.0).collect();
@@ -269,6 +282,12 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
             }
         }
         Ok(Some(vec![vec![shares[best], 1.0]; self.layers.len()]))
+    }
+
+    fn images(&self, effort: Effort) -> u64 {
+        let (trial, data) = (&self.setup.trial, &self.setup.data);
+        let statistics = if trial.steps > 0 { 2 } else { 1 };
+        trial.images(effort, data.validation.len(), statistics)
     }
 
     fn evaluate(

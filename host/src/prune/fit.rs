@@ -258,7 +258,7 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
 
     /// Cycles by each layer's dense cycles per MAC; the mean of the others where a layer of
     /// the dense network does not fit the board.
-    fn predicted(&self, widths: &[usize]) -> f64 {
+    pub(super) fn predicted(&self, widths: &[usize]) -> f64 {
         let timed = || {
             self.layers
                 .iter()
@@ -281,11 +281,11 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
             .sum()
     }
 
-    fn config_of(&self, widths: &[usize]) -> VggConfig {
+    pub(super) fn config_of(&self, widths: &[usize]) -> VggConfig {
         narrowed(&self.setup.network.config, widths)
     }
 
-    fn conv_widths(&self) -> Vec<usize> {
+    pub(super) fn conv_widths(&self) -> Vec<usize> {
         let convs = self.layers.iter().filter(|l| l.kind == LayerKind::Conv);
         convs.map(|l| l.c_out).collect()
     }

@@ -66,6 +66,7 @@ fn fitted(targets: Targets, actions: &[[f32; 2]]) -> (Vec<Vec<f32>>, PrunePolicy
         mode: RewardMode::Board,
         fill: true,
         targets,
+        loss: None,
         seed: 0,
     };
     let mut env = PruneEnv::new(setup, &mut latency).expect("measures");

@@ -2,7 +2,7 @@
 //!
 //! `criteria` ranks channels, `variational` ranks single weights, `rebuild` makes the
 //! smaller dense network, `policy` says what actions mean, `env` is what the agent walks, `fit`
-//! makes its proportions meet the budgets, `features` describes its layers.
+//! makes its proportions meet the budgets, `loss` predicts, `plan` and `gates` choose without episodes, `features` describes its layers.
 
 mod criteria;
 mod env;
@@ -10,12 +10,16 @@ mod features;
 mod fit;
 #[cfg(test)]
 mod fit_tests;
+mod gates;
+mod loss;
+mod plan;
 mod policy;
 mod rebuild;
 mod variational;
 
 pub use criteria::{ChannelCriterion, channel_scores, magnitude_scores, top};
 pub use env::{PruneEnv, PruneSetup, STORED, TIMED, dense_price};
+pub use loss::ChannelLoss;
 pub use policy::{
     MIN_CHANNELS, MIN_ELEMENTS, PrunePolicy, Rankings, element_share, round_channels,
 };

@@ -58,7 +58,7 @@ pub struct QuantEnv<'a, M: MeasureLayer + 'static> {
     density: Vec<f64>,
     features: Vec<Vec<f32>>,
     /// Cycles of layer `i` at weight width `w_widths[k]`, 8-bit activations.
-    cycles_by_width: Vec<Vec<u64>>,
+    pub(super) cycles_by_width: Vec<Vec<u64>>,
 }
 
 impl<'a, M: MeasureLayer + 'static> QuantEnv<'a, M> {
@@ -296,7 +296,7 @@ impl<M: MeasureLayer + 'static> Environment for QuantEnv<'_, M> {
         let bits = if self.setup.fill {
             self.filled(&actions)?
         } else {
-            self.lowered_to_bytes(self.bits(&actions))?
+            self.lowered_to_bytes(self.bits(&actions), self.setup.sensitivity, false)?
         };
         let bits = self.lowered_to_cycles(bits)?;
         Ok(self.actions_of(&bits))
@@ -310,12 +310,12 @@ impl<M: MeasureLayer + 'static> Environment for QuantEnv<'_, M> {
             1 => self.setup.w_widths.iter().copied().find(|&w| w >= 4),
             _ => None,
         };
-        let (Some(w), Some(a)) = (w, self.setup.a_widths.last().copied()) else {
-            return Ok(None);
-        };
-        let flat =
-            (0..self.steps()).map(|s| vec![self.action_of(s, if self.place(s).1 { a } else { w })]);
-        Ok(Some(flat.collect()))
+        Ok(w.map(|w| self.flat(w)))
+    }
+
+    fn images(&self, effort: Effort) -> u64 {
+        let validation = self.setup.data.validation.len();
+        self.setup.trial.images(effort, validation, 0)
     }
 
     fn evaluate(

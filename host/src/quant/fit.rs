@@ -8,6 +8,7 @@
 //! that was measured to help.
 
 use super::env::QuantEnv;
+use super::sensitivity::Sensitivity;
 use crate::lower::Bits;
 use crate::reward::Targets;
 use crate::search::{Environment, MeasureLayer};
@@ -78,9 +79,15 @@ impl<M: MeasureLayer + 'static> QuantEnv<'_, M> {
         events.into_iter().map(|(_, step)| step).collect()
     }
 
-    /// Lowers widths, the one with the least loss first, while a budget of bytes or SRAM is
-    /// exceeded and a step is left that lowers it.
-    pub(super) fn lowered_to_bytes(&self, mut bits: Vec<Bits>) -> anyhow::Result<Vec<Bits>> {
+    /// Lowers widths, the one with the least loss by `losses` first (`by_byte`: the least loss
+    /// per excess taken away), while a budget of bytes or SRAM is exceeded and a step is left
+    /// that lowers it.
+    pub(super) fn lowered_to_bytes(
+        &self,
+        mut bits: Vec<Bits>,
+        losses: &Sensitivity,
+        by_byte: bool,
+    ) -> anyhow::Result<Vec<Bits>> {
         let governed = self.bytes();
         loop {
             let now = governed.excess(&self.price(&bits)?.costs);
@@ -92,9 +99,10 @@ impl<M: MeasureLayer + 'static> QuantEnv<'_, M> {
                 let Some(next) = self.moved(&bits, step, false) else {
                     continue;
                 };
-                let loss = self.loss(&next, step) - self.loss(&bits, step);
-                let helps = governed.excess(&self.price(&next)?.costs) < now;
-                if helps && best.as_ref().is_none_or(|(least, _)| loss < *least) {
+                let saved = now - governed.excess(&self.price(&next)?.costs);
+                let loss = self.loss(losses, &next, step) - self.loss(losses, &bits, step);
+                let loss = if by_byte { loss.max(0.0) / saved } else { loss };
+                if saved > 0.0 && best.as_ref().is_none_or(|(least, _)| loss < *least) {
                     best = Some((loss, next));
                 }
             }
@@ -126,7 +134,8 @@ impl<M: MeasureLayer + 'static> QuantEnv<'_, M> {
                     if cycles >= now || !self.bytes_fit(&next)? {
                         continue;
                     }
-                    let loss = self.loss(&next, step) - self.loss(&bits, step);
+                    let losses = self.setup.sensitivity;
+                    let loss = self.loss(losses, &next, step) - self.loss(losses, &bits, step);
                     // More than what is needed is worth nothing.
                     let saved = now - cycles.max(limit);
                     let price = loss.max(LEAST_LOSS) / saved as f64;
@@ -165,8 +174,7 @@ impl<M: MeasureLayer + 'static> QuantEnv<'_, M> {
     }
 
     /// The accuracy that the width of `step` loses by itself.
-    fn loss(&self, bits: &[Bits], step: usize) -> f64 {
-        let s = self.setup.sensitivity;
+    fn loss(&self, s: &Sensitivity, bits: &[Bits], step: usize) -> f64 {
         match self.place(step) {
             (layer, true) => s.activation(layer, bits[layer].a),
             (layer, false) => s.weight(layer, bits[layer].w),

@@ -2,11 +2,14 @@
 //!
 //! `fake_quant` rounds inside the float network, `qat` trains through it, `sensitivity`
 //! says what each width loses by itself, `env` is what the agent walks, `fit` makes its
-//! choices meet the budgets.
+//! choices meet the budgets, `plan` and `mixed` choose without
+//! episodes.
 
 mod env;
 mod fake_quant;
 mod fit;
+mod mixed;
+mod plan;
 mod qat;
 mod sensitivity;
 

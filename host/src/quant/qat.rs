@@ -131,35 +131,15 @@ impl QatNet {
                 v.as_detached_tensor()
             }
         };
-        let mut x = x.clone();
-        let shapes = self.centred.network.layers.iter().map(|l| l.shape);
-        for (i, shape) in shapes.enumerate() {
+        let weight = |i: usize| {
             let max = weight_max(self.bits[i].w) as f32;
             let weight = fake_quant_weight(&read(&self.weights[i]), &self.steps[i], max)?;
-            let bias = read(&self.biases[i]);
-            let last = i + 1 == self.weights.len();
-            if shape.kind == LayerKind::Linear {
-                if x.rank() == 4 {
-                    let n = x.dim(1)?;
-                    x = x.transpose(0, 1)?.contiguous()?.reshape((n, ()))?;
-                }
-                x = linear(&x, &weight, &bias)?;
-            } else {
-                x = channel_bias(&conv3x3(&x, &weight)?, &bias)?;
-                // Rounding is monotonic, so the pool may come first, on fewer values.
-                if shape.pool == Some(Pool::Max) {
-                    x = max_pool2(&x)?;
-                }
-            }
-            if !last {
-                let levels = ((1u32 << self.bits[i].a) - 1) as f32;
-                x = fake_quant_relu(&x, &read(&self.clips[i]), levels)?;
-            }
-            if shape.pool == Some(Pool::Average) {
-                x = global_avg_pool(&x)?;
-            }
-        }
-        Ok(x)
+            Ok((weight, read(&self.biases[i])))
+        };
+        let activate = |i: usize, x: &Tensor| {
+            fake_quant_relu(x, &read(&self.clips[i]), levels(self.bits[i].a))
+        };
+        forward(&self.centred, x, weight, activate)
     }
 
     /// Logits `[n, classes]` of the images with these indices, in floating point with every
@@ -206,6 +186,46 @@ impl QatNet {
             })
             .collect()
     }
+}
+
+/// Steps above 0 of unsigned activations of `bits` bits.
+pub(super) fn levels(bits: u8) -> f32 {
+    ((1u32 << bits) - 1) as f32
+}
+
+/// The forward pass of a folded network `[c, n, h, w]` to `[n, classes]` with quantizers:
+/// `weight` gives a layer's weight and bias, `activate` its ReLU.
+pub(super) fn forward(
+    centred: &Centred,
+    x: &Tensor,
+    weight: impl Fn(usize) -> Result<(Tensor, Tensor)>,
+    activate: impl Fn(usize, &Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let mut x = x.clone();
+    let layers = &centred.network.layers;
+    for (i, shape) in layers.iter().map(|l| l.shape).enumerate() {
+        let (weight, bias) = weight(i)?;
+        if shape.kind == LayerKind::Linear {
+            if x.rank() == 4 {
+                let n = x.dim(1)?;
+                x = x.transpose(0, 1)?.contiguous()?.reshape((n, ()))?;
+            }
+            x = linear(&x, &weight, &bias)?;
+        } else {
+            x = channel_bias(&conv3x3(&x, &weight)?, &bias)?;
+            // Rounding is monotonic, so the pool may come first, on fewer values.
+            if shape.pool == Some(Pool::Max) {
+                x = max_pool2(&x)?;
+            }
+        }
+        if i + 1 < layers.len() {
+            x = activate(i, &x)?;
+        }
+        if shape.pool == Some(Pool::Average) {
+            x = global_avg_pool(&x)?;
+        }
+    }
+    Ok(x)
 }
 
 impl Model for QatNet {

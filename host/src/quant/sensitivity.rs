@@ -81,6 +81,13 @@ impl Sensitivity {
         Ok(sensitivity)
     }
 
+    /// Images that [`Sensitivity::measure`] sends through a network of `layers` layers.
+    #[must_use]
+    pub fn cost(layers: usize, (w, a): (&[u8], &[u8]), images: usize) -> u64 {
+        let below = |widths: &[u8]| widths.iter().filter(|w| **w < 8).count();
+        ((1 + below(w) * layers + below(a) * (layers - 1)) * images) as u64
+    }
+
     /// Loss of layer `layer`'s weights at `w` bits; 0 where it was not measured (8 bits).
     #[must_use]
     pub fn weight(&self, layer: usize, w: u8) -> f64 {

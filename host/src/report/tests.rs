@@ -55,6 +55,7 @@ fn episodes(
                 excess: score.excess,
                 best: is_best,
                 cycles_error: is_best.then_some(0.012),
+                images: None,
                 actions: vec![LayerAction {
                     layer: "conv1".into(),
                     channels: Some(24),

@@ -124,6 +124,7 @@ mod tests {
             excess: 0.0,
             best: false,
             cycles_error: None,
+            images: None,
             actions: Vec::new(),
             seconds: 1.5,
         }

@@ -49,6 +49,10 @@ pub struct EpisodeRecord {
     /// was measured: (sum − whole) / whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cycles_error: Option<f64>,
+    /// What it cost: images sent forward plus three times images trained, the first episode
+    /// with what went into the agent before; 0 where the policy had been judged before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<u64>,
     /// Applied actions, a layer each.
     pub actions: Vec<LayerAction>,
     /// Wall-clock seconds of the episode.

@@ -57,6 +57,10 @@ pub trait Environment {
         Ok(None)
     }
 
+    /// What [`Environment::evaluate`] costs: images sent forward plus three times images
+    /// trained.
+    fn images(&self, effort: Effort) -> u64;
+
     /// Builds the candidate, trains it a little, measures it. The result depends on the
     /// actions, the episode's number and the effort only, so that a search can be resumed.
     ///

@@ -16,6 +16,8 @@ pub struct StageRun<'a> {
     pub reward: &'a Reward,
     /// Episodes in all.
     pub episodes: usize,
+    /// Images that went into the agent before its first episode, which they are counted to.
+    pub prior: u64,
 }
 
 /// What a stage has found so far, as a checkpoint keeps it.
@@ -84,9 +86,13 @@ pub fn run_stage(
         let applied = walk(env, agent, episode)?;
         let known = found.known(&applied).cloned();
         let new = known.is_none();
-        let candidate = match known {
-            Some(candidate) => candidate,
-            None => env.evaluate(episode, &applied, Effort::Episode)?,
+        let prior = if episode == 0 { run.prior } else { 0 };
+        let (candidate, images) = match known {
+            Some(candidate) => (candidate, prior),
+            None => (
+                env.evaluate(episode, &applied, Effort::Episode)?,
+                prior + env.images(Effort::Episode),
+            ),
         };
         let score = run.reward.score(candidate.accuracy, &candidate.costs);
         let transitions = transitions(&*env, &candidate.actions);
@@ -103,6 +109,7 @@ pub fn run_stage(
             excess: score.excess,
             best: is_best,
             cycles_error: None,
+            images: Some(images),
             actions: candidate.layers.clone(),
             seconds: start.elapsed().as_secs_f64(),
         };
@@ -127,7 +134,11 @@ fn walk(
     episode: usize,
 ) -> anyhow::Result<Vec<Vec<f32>>> {
     agent.begin_episode();
-    let guide = env.guide(episode)?;
+    let guide = if agent.guided() {
+        env.guide(episode)?
+    } else {
+        None
+    };
     let mut applied = Vec::with_capacity(env.steps());
     for step in 0..env.steps() {
         // The agent is asked all the same, so that its generator does not depend on guides.

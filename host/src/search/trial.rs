@@ -23,6 +23,16 @@ pub struct TrialConfig {
 const FINAL_STEPS: usize = 4;
 
 impl TrialConfig {
+    /// What a candidate costs with this effort, `validation` images there being: those sent
+    /// forward (`statistics` times those for batch normalization) plus three times those
+    /// trained.
+    #[must_use]
+    pub fn images(&self, effort: Effort, validation: usize, statistics: usize) -> u64 {
+        let trial = self.with(effort);
+        let forward = statistics * trial.norm_images + trial.validation_images.min(validation);
+        (forward + 3 * trial.steps * trial.batch) as u64
+    }
+
     /// The same with this effort.
     #[must_use]
     pub fn with(&self, effort: Effort) -> Self {

@@ -145,12 +145,29 @@ impl Vgg {
     /// # Errors
     /// Where the shapes do not fit.
     pub fn forward_train(&self, x: &Tensor) -> Result<Tensor> {
-        self.forward(x, Pass::Train)
+        self.forward(x, Pass::Train, |_, y| Ok(y))
     }
 
-    fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
+    /// The same with `hook` on the output of each convolution, `[c, n, h, w]` after its ReLU.
+    ///
+    /// # Errors
+    /// Where the shapes do not fit.
+    pub fn forward_train_with(
+        &self,
+        x: &Tensor,
+        hook: impl Fn(usize, Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        self.forward(x, Pass::Train, hook)
+    }
+
+    fn forward(
+        &self,
+        x: &Tensor,
+        pass: Pass,
+        hook: impl Fn(usize, Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
         let mut x = x.clone();
-        let mut convs = self.convs.iter();
+        let mut convs = self.convs.iter().enumerate();
         for item in &self.config.cfg {
             x = match item {
                 Item::MaxPool => max_pool2(&x)?,
@@ -160,7 +177,7 @@ impl Vgg {
                     pooled.reshape((c, n, 1, 1))?
                 }
                 Item::Conv(_) => match convs.next() {
-                    Some(conv) => conv.forward(&x, pass)?,
+                    Some((i, conv)) => hook(i, conv.forward(&x, pass)?)?,
                     None => candle_core::bail!("more convolutions in `cfg` than tensors"),
                 },
             };
@@ -185,7 +202,8 @@ impl Vgg {
         for (i, chunk) in indices.chunks(batch.max(1)).enumerate() {
             let x = plain_batch(data, chunk, &self.config.normalization);
             let x = Tensor::from_vec(x, (data.c, chunk.len(), data.h, data.w), self.device())?;
-            self.forward(&x, Pass::Statistics(1.0 / (i + 1) as f64))?;
+            let pass = Pass::Statistics(1.0 / (i + 1) as f64);
+            self.forward(&x, pass, |_, y| Ok(y))?;
         }
         Ok(())
     }

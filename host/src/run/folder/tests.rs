@@ -18,6 +18,7 @@ fn episode(folder: &mut RunFolder, i: usize) {
         excess: 0.1,
         best: false,
         cycles_error: None,
+        images: None,
         actions: Vec::new(),
         seconds: 0.0,
     };
