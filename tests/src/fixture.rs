@@ -46,12 +46,26 @@ impl Fixture {
     /// `compress` on network and pictures into the folder `runs`, with few episodes.
     #[must_use]
     pub fn compress(&self, runs: &str, more: &[&str]) -> Command {
-        let mut command = self.host(&["compress", "--model", "model", "--data", "pictures"]);
+        let mut command = self.few("compress");
+        command.args(["--runs", runs]).args(more);
+        command
+    }
+
+    /// `compare` likewise, its cells in the folder `out`.
+    #[must_use]
+    pub fn compare(&self, out: &str, more: &[&str]) -> Command {
+        let mut command = self.few("compare");
+        command.args(["--out", out]).args(more);
+        command
+    }
+
+    /// A sub-command that compresses, with few episodes.
+    fn few(&self, name: &str) -> Command {
+        let mut command = self.host(&[name, "--model", "model", "--data", "pictures"]);
         let board = super::board();
         let few = [
             ("--board", board.as_str()),
             ("--engine", "in-process"),
-            ("--runs", runs),
             ("--prune-episodes", "4"),
             ("--quantize-episodes", "4"),
             ("--trial-steps", "2"),
@@ -66,7 +80,6 @@ impl Fixture {
             ("--max-flash", "256KiB"),
         ];
         command.args(few.iter().flat_map(|(name, value)| [*name, *value]));
-        command.args(more);
         command
     }
 

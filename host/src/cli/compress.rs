@@ -123,7 +123,13 @@ fn inputs_of(dir: &Path) -> Result<Inputs> {
     serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
 }
 
-fn open(args: &BoardArgs, input: &Input, fresh: bool, output: &Output) -> Result<TimedBoard> {
+/// The board that layers are timed on, announced.
+pub(super) fn open(
+    args: &BoardArgs,
+    input: &Input,
+    fresh: bool,
+    output: &Output,
+) -> Result<TimedBoard> {
     let ui = output.ui();
     let (spec, _) = crate::board::spec::find(args.name())?;
     ui.say(&format!(

@@ -8,6 +8,7 @@ mod artifact;
 mod bench;
 mod board;
 mod boards;
+mod compare;
 mod compress;
 mod flash;
 mod hint;
@@ -52,6 +53,9 @@ enum Command {
     /// Compress a network for a board; what runs where nothing is said.
     #[command(args_override_self = true)]
     Compress(Box<compress::Args>),
+    /// Run several agents with several seeds and compare what they find.
+    #[command(args_override_self = true)]
+    Compare(Box<compare::Args>),
     /// Train a VGG on pictures.
     Train(train::Args),
     /// Time layers on a board: cycles per multiply-accumulate.
@@ -84,6 +88,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let output = &cli.output;
     match cli.command {
         Some(Command::Compress(args)) => compress::run(&args, output),
+        Some(Command::Compare(args)) => compare::run(&args, output),
         Some(Command::Train(args)) => train::run(&args, output),
         Some(Command::Bench(args)) => bench::run(&args, output),
         Some(Command::Flash(args)) => flash::run(&args, output),

@@ -91,6 +91,9 @@ pub(super) struct Tuning {
     /// Highest learning rate of the fine-tuning after pruning [default: 0.03].
     #[arg(long, value_name = "RATE")]
     finetune_lr: Option<f64>,
+    /// Highest learning rate of the fine-tuning after quantization [default: 0.0005].
+    #[arg(long, value_name = "RATE")]
+    qat_lr: Option<f64>,
     /// Test pictures that the board runs with the given network [default: 3].
     #[arg(long, value_name = "N")]
     board_images_before: Option<usize>,
@@ -104,6 +107,11 @@ pub(super) struct Tuning {
 }
 
 impl Tuning {
+    /// Whether an agent or a seed was given.
+    pub fn names_agent_or_seed(&self) -> bool {
+        self.agent.is_some() || self.seed.is_some()
+    }
+
     /// The settings of a run.
     ///
     /// # Errors
@@ -135,6 +143,7 @@ impl Tuning {
         set(&mut s.qat.epochs, &self.qat_epochs);
         set(&mut s.distillation, &self.distillation);
         set(&mut s.finetune.lr, &self.finetune_lr);
+        set(&mut s.qat.lr, &self.qat_lr);
         set(&mut s.finetune.batch, &self.finetune_batch);
         set(&mut s.qat.batch, &self.finetune_batch);
         set(&mut s.board_images.0, &self.board_images_before);

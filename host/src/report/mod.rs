@@ -6,6 +6,7 @@
 //! Charts are inline SVG, colours follow the reader's light or dark setting, and there is no
 //! script.
 
+pub mod compare;
 mod figures;
 mod mistakes;
 mod page;

@@ -22,13 +22,17 @@ pub fn render(data: &RunData) -> String {
         settings::section(data),
     ]
     .concat();
+    document(&title, &(header(data) + &sections))
+}
+
+/// The page around a finished `body`.
+pub(super) fn document(title: &str, body: &str) -> String {
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
          <title>Pressboard: {title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
-         {header}{sections}</main>\n</body>\n</html>\n",
-        title = escape(&title),
-        header = header(data),
+         {body}</main>\n</body>\n</html>\n",
+        title = escape(title),
     )
 }
 

@@ -210,7 +210,7 @@ fn evaluation(rng: &mut ChaCha8Rng) -> Evaluation {
     }
 }
 
-fn synthetic() -> RunData {
+pub(super) fn synthetic() -> RunData {
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     let mut config = config();
     config.run = "2026-01-31-vgg-small".into();

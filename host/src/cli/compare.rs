@@ -1,0 +1,200 @@
+//! `compare`: agents side by side on the same network, board and budgets.
+//!
+//! Each agent's run with each seed is a cell: an ordinary run in a folder of its own, which is
+//! kept. The same command again goes on where it was stopped, at any moment, and adds what is
+//! new to what is there.
+
+use super::board::BoardArgs;
+use super::compress::open;
+use super::hint::Complaint;
+use super::input::InputArgs;
+use super::output::Output;
+use super::settings::Tuning;
+use super::{BAD_INPUT, INTERRUPTED};
+use crate::agent::AgentKind;
+use crate::compress::{Compress, Infeasible, Outcome, Settings};
+use crate::report::RunData;
+use crate::report::compare::{Cell, markdown, page};
+use crate::run::{RunFolder, files, interrupt, write_atomic};
+use anyhow::{Context, Result};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Why a cell has no result, in its folder.
+const FAILURE: &str = "failure.txt";
+
+/// Options of `compare`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    input: InputArgs,
+    #[command(flatten)]
+    board: BoardArgs,
+    #[command(flatten)]
+    tuning: Tuning,
+    /// Who is compared; differences are from the first.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "AGENTS",
+          default_values_t = [AgentKind::Ddpg, AgentKind::Random, AgentKind::Uniform,
+                              AgentKind::Magnitude, AgentKind::Greedy, AgentKind::Hessian,
+                              AgentKind::Gradient])]
+    agents: Vec<AgentKind>,
+    /// Seeds; agents that do not depend on one run with the first only.
+    #[arg(long, value_delimiter = ',', value_name = "SEEDS", default_values_t = [0, 1, 2, 3, 4])]
+    seeds: Vec<u64>,
+    /// Folder of the cells; the same folder again goes on.
+    #[arg(long, value_name = "DIR", default_value = "compare")]
+    out: PathBuf,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
+    if args.tuning.names_agent_or_seed() {
+        return Err(
+            Complaint::input("a comparison has several agents and seeds")
+                .at("--agent, --seed")
+                .try_("`--agents` and `--seeds`, with commas")
+                .into(),
+        );
+    }
+    interrupt::install();
+    let settings = args.tuning.settings()?;
+    let plan = plan(&args.agents, &args.seeds);
+    for (i, (agent, seed)) in plan.iter().enumerate() {
+        let dir = cell_dir(&args.out, *agent, *seed);
+        let say = format!(
+            "cell {} of {}: {} seed {seed}",
+            i + 1,
+            plan.len(),
+            agent.name()
+        );
+        output.ui().say(&say);
+        let mut settings = settings.clone();
+        (settings.agent, settings.seed) = (*agent, *seed);
+        settings.variational.seed = *seed;
+        if !finish_cell(args, &dir, settings.with_agents_episodes(), output)? {
+            let how = "stopped; the same command goes on from here";
+            output.ui().say(how);
+            output.json(&json!({ "stopped": args.out }));
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+    }
+    let cells: Vec<Cell> = plan
+        .iter()
+        .map(|&(agent, seed)| read_cell(&args.out, agent, seed))
+        .collect::<Result<_>>()?;
+    write(&args.out, &cells, output)
+}
+
+/// Agents and seeds to run, seed by seed, so that what is there can be compared.
+fn plan(agents: &[AgentKind], seeds: &[u64]) -> Vec<(AgentKind, u64)> {
+    let mut plan: Vec<(AgentKind, u64)> = Vec::new();
+    for (i, &seed) in seeds.iter().enumerate() {
+        for &agent in agents {
+            let wanted = i == 0 || agent.depends_on_seed();
+            if wanted && !plan.contains(&(agent, seed)) {
+                plan.push((agent, seed));
+            }
+        }
+    }
+    plan
+}
+
+fn cell_dir(out: &Path, agent: AgentKind, seed: u64) -> PathBuf {
+    out.join(format!("{}-{seed}", agent.name()))
+}
+
+/// The run in a cell's folder, if it has got as far as a configuration.
+fn run_in(dir: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(dir).ok()?;
+    let mut runs: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+    runs.sort();
+    runs.into_iter()
+        .find(|run| run.join(files::CONFIG).is_file())
+}
+
+/// Runs a cell, or what is left of it. Returns whether it has come to an end.
+fn finish_cell(args: &Args, dir: &Path, settings: Settings, output: &Output) -> Result<bool> {
+    if dir.join(FAILURE).is_file() {
+        return Ok(true);
+    }
+    let existing = run_in(dir);
+    if let Some(run) = &existing {
+        let found = RunFolder::read_config(run)?.settings;
+        if found != serde_json::to_value(&settings)? {
+            return Err(Complaint::input("this cell was made with other settings")
+                .at(run.display())
+                .try_("the options that it was made with, or another `--out`")
+                .into());
+        }
+        if run.join(files::SUMMARY).is_file() {
+            return Ok(true);
+        }
+    }
+    let input = args.input.load()?;
+    let board = open(&args.board, &input, false, output)?;
+    let ended = match &existing {
+        Some(run) => Compress::resume(input, board, run, output.ui()),
+        None => Compress::start(input, settings, board, dir, output.ui()),
+    }
+    .and_then(Compress::run);
+    match ended {
+        Ok(Outcome::Done(_)) => Ok(true),
+        Ok(Outcome::Stopped(_)) => Ok(false),
+        // Not to find anything is a result too, and the other cells have theirs.
+        Err(error) if error.is::<Infeasible>() => {
+            output.ui().say(&format!("{error}"));
+            std::fs::create_dir_all(dir)
+                .with_context(|| format!("cannot make {}", dir.display()))?;
+            write_atomic(&dir.join(FAILURE), format!("{error}\n").as_bytes())?;
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn read_cell(out: &Path, agent: AgentKind, seed: u64) -> Result<Cell> {
+    let dir = cell_dir(out, agent, seed);
+    Ok(Cell {
+        agent: agent.name().into(),
+        seed,
+        depends_on_seed: agent.depends_on_seed(),
+        data: run_in(&dir).map(|run| RunData::read(&run)).transpose()?,
+        failure: std::fs::read_to_string(dir.join(FAILURE)).ok(),
+    })
+}
+
+fn write(out: &Path, cells: &[Cell], output: &Output) -> Result<ExitCode> {
+    let table = markdown(cells);
+    let [md, html] = ["compare.md", "compare.html"].map(|name| out.join(name));
+    write_atomic(&md, table.as_bytes())?;
+    write_atomic(&html, page(cells).as_bytes())?;
+    output.result(&format!("{table}\nreport  {}", html.display()));
+    let rows = cells.iter().map(|c| {
+        json!({ "agent": c.agent, "seed": c.seed, "accuracy": c.accuracy(), "failure": c.failure })
+    });
+    let rows: Vec<_> = rows.collect();
+    output.json(&json!({ "cells": rows, "report": html, "table": md }));
+    let nothing = cells.iter().all(|c| c.failure.is_some());
+    Ok(if nothing {
+        ExitCode::from(BAD_INPUT)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deterministic_agents_run_once_and_nothing_runs_twice() {
+        let agents = [AgentKind::Ddpg, AgentKind::Uniform, AgentKind::Ddpg];
+        let wanted = [
+            (AgentKind::Ddpg, 3),
+            (AgentKind::Uniform, 3),
+            (AgentKind::Ddpg, 4),
+        ];
+        assert_eq!(plan(&agents, &[3, 4, 3]), wanted);
+    }
+}
