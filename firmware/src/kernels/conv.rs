@@ -12,7 +12,7 @@ use core::num::NonZero;
 use core::ops::Range;
 use shared::blob::Layer;
 use shared::semantics::Requant;
-use shared::spec::LayerSpec;
+use shared::spec::{LINES, LayerSpec};
 
 /// Runs the layer; `scratch` is exactly `spec.scratch_bytes()`, as words.
 ///
@@ -163,6 +163,14 @@ fn div_ceil(a: usize, b: NonZero<usize>) -> usize {
     (a + b.get() - 1) / b
 }
 
+/// Taps, as kernel rows and columns, all of which fall on the input.
+struct Window {
+    rows: Range<usize>,
+    columns: Range<usize>,
+    /// The input row of the first, counted from the strip's first.
+    input_row: usize,
+}
+
 /// One block of one strip.
 struct Work<'a> {
     spec: &'a LayerSpec,
@@ -179,27 +187,44 @@ impl Work<'_> {
         let g = self.geometry;
         let pixel = self.spec.output.pixel_bytes(self.spec.c_out) as usize;
         let out_row = pixel * usize::from(self.spec.out_hw().1);
+        let biases = self.requants.map(|r| r.bias);
+        let row = 2 * g.columns.max(1);
         let mut y = rows.start;
         while y < rows.end {
-            let biases = self.requants.map(|r| r.bias);
-            accumulators.as_chunks_mut::<2>().0.fill(biases);
-            for (r, acc) in accumulators
-                .chunks_exact_mut(2 * g.columns.max(1))
-                .enumerate()
-                .take(g.pool.get())
-            {
-                self.conv_row(y + r, acc);
+            let lines = usize::from(LINES).min(rows.end - y);
+            let Some(sums) = accumulators.get_mut(..lines * row) else {
+                return;
+            };
+            sums.as_chunks_mut::<2>().0.fill(biases);
+            self.conv_rows(y..y + lines, sums);
+            // A pool joins two rows; without one the rows of the output follow each other.
+            let together = if g.pool.get() == 2 { 2 } else { lines };
+            let out = output.get_mut(y / g.pool * out_row..).unwrap_or(&mut []);
+            let out = out.chunks_mut((together / g.pool * out_row).max(1));
+            for (sums, out) in sums.chunks_exact(together * row).zip(out) {
+                output::row(self.spec, self.place, self.requants, sums, out);
             }
-            let at = y / g.pool * out_row;
-            if let Some(row) = output.get_mut(at..at + out_row) {
-                output::row(self.spec, self.place, self.requants, accumulators, row);
-            }
-            y += g.pool.get();
+            y += lines;
         }
     }
 
-    /// Accumulates one row of the convolution, `[columns][2]`.
-    fn conv_row(&self, y: usize, accumulators: &mut [i32]) {
+    /// Accumulates rows of the convolution, `[rows][columns][2]`, as many at a time as the same
+    /// kernel rows apply to.
+    fn conv_rows(&self, rows: Range<usize>, accumulators: &mut [i32]) {
+        let g = self.geometry;
+        let taps = |y| g.taps(y, g.k_h, g.in_h);
+        let mut y = rows.start;
+        while y < rows.end {
+            let alike = (y..rows.end).take_while(|&other| taps(other) == taps(y));
+            let lines = alike.count().max(1);
+            let from = 2 * g.columns * (y - rows.start);
+            self.alike(y, lines, accumulators.get_mut(from..).unwrap_or(&mut []));
+            y += lines;
+        }
+    }
+
+    /// Accumulates `lines` rows from `y` on to which the same kernel rows apply.
+    fn alike(&self, y: usize, lines: usize, accumulators: &mut [i32]) {
         let g = self.geometry;
         let taps = g.taps(y, g.k_h, g.in_h);
         // The first input row that a tap falls on, counted from the strip's first.
@@ -208,7 +233,12 @@ impl Work<'_> {
             .saturating_sub(self.first_input_row);
         let interior = g.interior.clone();
         let mut run = |x: usize, pixels: usize, columns: Range<usize>| {
-            self.run(x, pixels, taps.clone(), columns, input_row, accumulators);
+            let window = Window {
+                rows: taps.clone(),
+                columns,
+                input_row,
+            };
+            self.run(x, [lines, pixels], window, accumulators);
         };
         if g.by_tap {
             for k in 0..g.k_w {
@@ -224,18 +254,15 @@ impl Work<'_> {
         (interior.end..g.columns).for_each(|x| run(x, 1, g.taps(x, g.k_w, g.in_w)));
     }
 
-    /// `pixels` pixels from column `x` on, of the kernel's `rows` and `columns`, all of which
-    /// fall on the input.
-    fn run(
-        &self,
-        x: usize,
-        pixels: usize,
-        rows: Range<usize>,
-        columns: Range<usize>,
-        input_row: usize,
-        accumulators: &mut [i32],
-    ) {
+    /// `lines` rows of `pixels` pixels from column `x` on; all taps of `window` fall on the
+    /// input.
+    fn run(&self, x: usize, [lines, pixels]: [usize; 2], window: Window, accumulators: &mut [i32]) {
         let g = self.geometry;
+        let Window {
+            rows,
+            columns,
+            input_row,
+        } = window;
         let column = (x * g.stride.get() + columns.start).saturating_sub(g.pad);
         let mut run = Run {
             weights: (rows.start * g.k_w + columns.start) * g.pixel,
@@ -247,6 +274,9 @@ impl Work<'_> {
             rows: rows.len(),
             weight_row: g.k_w * g.pixel,
             activation_row: g.in_w * g.pixel,
+            lines,
+            line_activations: g.stride.get() * g.in_w * g.pixel,
+            line_accumulators: 2 * g.columns,
         };
         if run.pixels == 0 || run.pairs == 0 || run.rows == 0 {
             return;

@@ -10,7 +10,8 @@ pub use portable::{FAST, PAIR_STEP, accumulate, channel_start};
 #[cfg(all(feature = "dsp", target_arch = "arm"))]
 pub use super::dot_m4::{FAST, PAIR_STEP, accumulate, channel_start};
 
-/// A row of taps applied to neighbouring output pixels, for one or more kernel rows.
+/// A row of taps applied to neighbouring output pixels, for one or more kernel rows, and
+/// that for one or more output rows.
 ///
 /// All in words of two lanes. The taps of a kernel row that apply are contiguous both in
 /// the weights and in a row of activations, so a run is a dot product of `pairs` words for
@@ -36,6 +37,12 @@ pub struct Run {
     pub weight_row: usize,
     /// Words from one row of activations to the next.
     pub activation_row: usize,
+    /// Output rows that repeat all this, at least 1.
+    pub lines: usize,
+    /// Words of activations from one output row to the next.
+    pub line_activations: usize,
+    /// Accumulators from one output row to the next.
+    pub line_accumulators: usize,
 }
 
 impl Run {
@@ -45,7 +52,14 @@ impl Run {
         self.activations
             + (self.rows - 1) * self.activation_row
             + (self.pixels - 1) * self.pixel_step
+            + (self.lines - 1) * self.line_activations
             + self.pairs
+    }
+
+    /// One past the last accumulator of the run.
+    #[must_use]
+    pub fn accumulators_end(&self) -> usize {
+        self.accumulator + (self.lines - 1) * self.line_accumulators + 2 * self.pixels
     }
 
     /// One past the last word of a channel's weights that the run reads.
@@ -92,17 +106,20 @@ mod portable {
     /// Adds the products of `run` to its accumulators, wrapping.
     pub fn accumulate(run: &Run, weights: &[u32], activations: &[u32], accumulators: &mut [i32]) {
         let len = weights.len() / 2;
-        for p in 0..run.pixels {
+        let places = (0..run.lines).flat_map(|l| (0..run.pixels).map(move |p| (l, p)));
+        for (line, p) in places {
             for channel in 0..2 {
                 let mut sum = 0i32;
                 for r in 0..run.rows {
                     let w = channel_start(channel, len) + run.weights + r * run.weight_row;
                     let a = run.activations + r * run.activation_row + p * run.pixel_step;
+                    let a = a + line * run.line_activations;
                     let w = weights.get(w..w + run.pairs).unwrap_or(&[]);
                     let a = activations.get(a..a + run.pairs).unwrap_or(&[]);
                     sum = sum.wrapping_add(dot(w, a));
                 }
-                if let Some(acc) = accumulators.get_mut(run.accumulator + 2 * p + channel) {
+                let at = run.accumulator + line * run.line_accumulators + 2 * p + channel;
+                if let Some(acc) = accumulators.get_mut(at) {
                     *acc = acc.wrapping_add(sum);
                 }
             }

@@ -38,10 +38,16 @@ struct Arguments {
     weight_gap: usize,
     /// Bytes from the end of a row of taps of one pixel to the next row.
     activation_gap: usize,
+    /// Output rows; counted down.
+    lines: usize,
+    /// Bytes of activations from one output row to the next.
+    line_activations: usize,
+    /// Bytes of accumulators from one output row to the next.
+    line_accumulators: usize,
 }
 
 unsafe extern "C" {
-    fn pressboard_dot(arguments: *const Arguments);
+    fn pressboard_dot(arguments: *mut Arguments);
 }
 
 /// Adds the products of `run` to its accumulators, wrapping.
@@ -50,16 +56,17 @@ unsafe extern "C" {
 #[inline]
 pub fn accumulate(run: &Run, weights: &[u32], activations: &[u32], accumulators: &mut [i32]) {
     let inside = run.pixels > 0
+        && run.lines > 0
         && run.rows > 0
         && run.pairs > 0
         && run.pairs % 2 == 0
         && 2 * run.weights_end() <= weights.len()
         && run.activations_end() <= activations.len()
-        && run.accumulator + 2 * run.pixels <= accumulators.len();
+        && run.accumulators_end() <= accumulators.len();
     if !inside {
         return;
     }
-    let arguments = Arguments {
+    let mut arguments = Arguments {
         weights: weights.as_ptr().wrapping_add(2 * run.weights),
         activations: activations.as_ptr().wrapping_add(run.activations),
         accumulators: accumulators.as_mut_ptr().wrapping_add(run.accumulator),
@@ -69,10 +76,13 @@ pub fn accumulate(run: &Run, weights: &[u32], activations: &[u32], accumulators:
         rows: run.rows,
         weight_gap: 8 * run.weight_row.wrapping_sub(run.pairs),
         activation_gap: 4 * run.activation_row.wrapping_sub(run.pairs),
+        lines: run.lines,
+        line_activations: 4 * run.line_activations,
+        line_accumulators: 4 * run.line_accumulators,
     };
     // SAFETY: all that the loops read and write lies inside the slices, as just checked;
     // `pairs` is even, as the loop for one pixel wants it.
-    unsafe { pressboard_dot(&raw const arguments) };
+    unsafe { pressboard_dot(&raw mut arguments) };
 }
 
 #[cfg(feature = "fpu")]
@@ -81,6 +91,9 @@ global_asm!(
     .macro slots_open
     .endm
     .macro slots_close
+    .endm
+    .macro arguments reg
+    ldr \\reg, [sp]
     .endm
     .macro get reg, slot
     vmov \\reg, s\\slot
@@ -98,6 +111,9 @@ global_asm!(
     .endm
     .macro slots_close
     add sp, sp, #48
+    .endm
+    .macro arguments reg
+    ldr \\reg, [sp, #48]
     .endm
     .macro get reg, slot
     ldr \\reg, [sp, #4*\\slot]
@@ -204,8 +220,9 @@ global_asm!(
     .endm
 
 pressboard_dot:
-    push {r4-r11, lr}
+    push {r0, r4-r11, lr}
     slots_open
+5:
     ldm r0, {r4-r12}
     put 8, r4
     put 7, r5
@@ -261,8 +278,21 @@ pressboard_dot:
     get r8, 9
     stm r8, {r0-r1}
 4:
+    arguments r0
+    ldr r1, [r0, #4]
+    ldr r2, [r0, #8]
+    ldr r3, [r0, #36]
+    ldr r4, [r0, #40]
+    ldr r5, [r0, #44]
+    add r1, r1, r4
+    add r2, r2, r5
+    subs r3, r3, #1
+    str r1, [r0, #4]
+    str r2, [r0, #8]
+    str r3, [r0, #36]
+    bne 5b
     slots_close
-    pop {r4-r11, pc}
+    pop {r0, r4-r11, pc}
     .size pressboard_dot, .-pressboard_dot",
     options(raw)
 );

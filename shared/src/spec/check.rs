@@ -1,6 +1,6 @@
 //! Which layers make sense.
 
-use super::{Kernel, Kind, LayerSpec};
+use super::{Kernel, Kind, LINES, LayerSpec};
 use crate::act::Act;
 use crate::semantics::WEIGHT_BITS;
 use crate::{narrow, winograd};
@@ -146,9 +146,7 @@ impl LayerSpec {
         let sequence = self.k_h as u64 * self.k_w as u64 * self.c_in4() as u64;
         let strip = self.strip_input_rows() as u64 * self.in_w as u64 * self.c_in4() as u64 * 2;
         let scratch = match self.kernel {
-            Kernel::Direct => {
-                strip + sequence * 4 + self.pool as u64 * self.conv_out().1 as u64 * 8
-            }
+            Kernel::Direct => strip + sequence * 4 + LINES as u64 * self.conv_out().1 as u64 * 8,
             Kernel::Narrow => narrow::bytes(self),
             Kernel::Winograd4 | Kernel::Winograd2 => {
                 let quads = winograd::quads(self, self.strip_rows) as u64;

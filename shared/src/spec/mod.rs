@@ -11,7 +11,7 @@ mod scratch;
 pub use ability::{Abilities, Ability};
 pub use check::SpecError;
 pub use kinds::{Encoding, Kernel, Kind};
-pub use scratch::ScratchPlan;
+pub use scratch::{LINES, ScratchPlan};
 
 use crate::act::Act;
 use crate::{CRC32, weights};

@@ -3,6 +3,10 @@
 use super::{Encoding, Kernel, Kind, LayerSpec};
 use crate::{narrow, winograd};
 
+/// Most output rows that the direct kernel computes together, to begin runs less often; even,
+/// since a pool joins two.
+pub const LINES: u16 = 4;
+
 /// How a kernel divides its scratch, in bytes, in this order.
 ///
 /// The Winograd kernels hold transformed values as `i16`: groups of four input tiles,
@@ -16,7 +20,7 @@ pub struct ScratchPlan {
     pub activations: u32,
     /// A pair of output channels' weights as `i16`, two sequences.
     pub weights: u32,
-    /// `i32` accumulators of a row (or of the two rows that a pool joins), two channels; of all
+    /// `i32` accumulators of up to [`LINES`] rows, two channels; of all
     /// outputs where weights stay packed, channels rounded up to 8.
     pub accumulators: u32,
 }
@@ -86,6 +90,14 @@ impl LayerSpec {
         }
     }
 
+    /// Output rows (before the pool) whose accumulators the direct kernel holds.
+    const fn lines(&self) -> u16 {
+        // A pool that is refused elsewhere must not divide by zero here.
+        let odd = self.pool == 2 && !self.strip_rows.is_multiple_of(2);
+        let rows = self.strip_rows.saturating_add(odd as u16);
+        if rows < LINES { rows } else { LINES }
+    }
+
     const fn direct_scratch(&self) -> ScratchPlan {
         if self.is_straight() {
             // Lanes as far as the last word of the narrowest plane of a channel reaches.
@@ -106,7 +118,7 @@ impl LayerSpec {
         ScratchPlan {
             activations: (self.strip_input_rows() as u32).saturating_mul(row),
             weights: self.sequence_len().saturating_mul(4),
-            accumulators: (self.pool as u32).saturating_mul(out_w).saturating_mul(8),
+            accumulators: (self.lines() as u32 * 8).saturating_mul(out_w),
         }
     }
 
