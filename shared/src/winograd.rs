@@ -40,19 +40,30 @@ pub const fn sum_bytes(kernel: Kernel) -> u32 {
     2 * 4 * positions(kernel) * 4
 }
 
-/// Whether F(4x4,3x3) is exact for an output channel.
+/// What the sums of a Winograd kernel must stay below: 2^31 over the largest factor that the
+/// transforms leave on them, 64 or 4. Other kernels need no such proof.
+#[must_use]
+pub const fn sum_limit(kernel: Kernel) -> u64 {
+    match kernel {
+        Kernel::Winograd4 => 1 << 25,
+        Kernel::Winograd2 => 1 << 29,
+        _ => u64::MAX,
+    }
+}
+
+/// Whether a kernel is exact for an output channel.
 ///
 /// `positive` is the sum of its positive weights, `negative` that of the magnitudes of its
 /// negative ones, `a_max` the largest input; inputs are not negative. The bias comes later
 /// and does not matter.
 #[must_use]
-pub const fn is_exact(positive: u64, negative: u64, a_max: u32) -> bool {
+pub const fn is_exact(kernel: Kernel, positive: u64, negative: u64, a_max: u32) -> bool {
     let larger = if positive > negative {
         positive
     } else {
         negative
     };
-    larger.saturating_mul(a_max as u64) < 1 << 25
+    larger.saturating_mul(a_max as u64) < sum_limit(kernel)
 }
 
 /// Groups of four tiles in a strip of `rows` output rows.
@@ -76,8 +87,12 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_is_the_one_of_64_sums() {
-        assert!(is_exact(131_586, 0, 255) && !is_exact(131_587, 0, 255));
-        assert!(is_exact(0, (1 << 25) / 15, 15) && !is_exact(0, u64::MAX, 1));
+    fn the_bounds_are_those_of_64_and_of_4_sums() {
+        use Kernel::{Direct, Winograd2, Winograd4};
+        let exact = |kernel, negative, a_max| is_exact(kernel, 0, negative, a_max);
+        assert!(exact(Winograd4, 131_586, 255) && !exact(Winograd4, 131_587, 255));
+        assert!(exact(Winograd2, 2_105_376, 255) && !exact(Winograd2, 2_105_377, 255));
+        assert!(exact(Winograd4, (1 << 25) / 15, 15) && !exact(Winograd4, u64::MAX, 1));
+        assert!(exact(Direct, u64::from(u32::MAX), 255));
     }
 }

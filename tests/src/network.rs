@@ -1,12 +1,11 @@
 //! Integer networks of random weights, and their blobs.
 
-use host::lower::{Bits, IntLayer, IntNet, choose_encoding, emit, plan, specs};
+use host::lower::{Bits, IntLayer, IntNet, choose_encoding, emit, one_sided_sum, plan, specs};
 use host::vgg::VggConfig;
 use shared::act::Act;
 use shared::bench::{Rng, requant};
 use shared::semantics::{Requant, weight_max};
 use shared::spec::LayerSpec;
-use shared::winograd::is_exact;
 
 /// A network of random integers; `density_percent` of the weights are not zero.
 ///
@@ -36,7 +35,8 @@ fn layer(name: String, spec: LayerSpec, density_percent: u32, rng: &mut Rng) -> 
             weights: vec![],
             requants: vec![],
             bound: 0,
-            winograd: false,
+            one_sided: 0,
+            forced: None,
         };
     }
     let max = weight_max(spec.w_bits);
@@ -56,21 +56,12 @@ fn layer(name: String, spec: LayerSpec, density_percent: u32, rng: &mut Rng) -> 
         requants: requants.collect(),
         // No accumulator is larger, and the simulation may always calculate in f64.
         bound: i64::from(i32::MAX),
-        winograd: winograd_is_exact(&spec, &weights),
+        one_sided: one_sided_sum(&spec, &weights),
+        forced: None,
         name,
         spec,
         weights,
     }
-}
-
-fn winograd_is_exact(spec: &LayerSpec, weights: &[i8]) -> bool {
-    let a_max = spec.input.max() as u32;
-    let fan_in = weights.len() / usize::from(spec.c_out);
-    let sum = |w: &[i8], sign: i64| -> u64 {
-        w.iter().map(|&w| (sign * i64::from(w)).max(0) as u64).sum()
-    };
-    let mut channels = weights.chunks_exact(fan_in);
-    channels.all(|w| is_exact(sum(w, 1), sum(w, -1), a_max))
 }
 
 /// The blob of `net` for a board with `arena` bytes.

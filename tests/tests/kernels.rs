@@ -75,12 +75,7 @@ fn expected(r: &BenchLayer) -> u32 {
 fn is_exact(spec: &LayerSpec) -> bool {
     let taps = u64::from(spec.k_h) * u64::from(spec.k_w) * u64::from(spec.c_in);
     let weights = taps * weight_max(spec.w_bits) as u64;
-    match spec.kernel {
-        Kernel::Winograd4 | Kernel::Winograd2 => {
-            winograd::is_exact(weights, weights, spec.input.max() as u32)
-        }
-        _ => true,
-    }
+    winograd::is_exact(spec.kernel, weights, weights, spec.input.max() as u32)
 }
 
 fn pick<T: Copy>(rng: &mut Rng, from: &[T]) -> T {

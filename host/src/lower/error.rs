@@ -64,6 +64,38 @@ pub enum LowerError {
         /// Bytes there are.
         limit: u64,
     },
+    /// A kernel was asked for that does not compute such a layer.
+    #[error("layer {layer} cannot be computed by the kernel {kernel}: {shape}")]
+    Kernel {
+        /// Name of the layer.
+        layer: String,
+        /// Name of the kernel.
+        kernel: &'static str,
+        /// What the layer is.
+        shape: String,
+    },
+    /// A kernel was asked for that is not exact for the layer's weights.
+    #[error(
+        "layer {layer}: the kernel {kernel} is exact for sums below {limit}, these weights can reach {need}"
+    )]
+    Inexact {
+        /// Name of the layer.
+        layer: String,
+        /// Name of the kernel.
+        kernel: &'static str,
+        /// Largest sum of products of one sign.
+        need: u64,
+        /// What it must stay below.
+        limit: u64,
+    },
+    /// A kernel was asked for in a layer that there is not.
+    #[error("there is no layer {layer}: the network has {}", names.join(", "))]
+    NoLayer {
+        /// The name.
+        layer: String,
+        /// Those that there are.
+        names: Vec<String>,
+    },
     /// A global average pool somewhere else than between convolutions and classifier.
     #[error("layer {layer} is followed by a global average pool, but is not the last convolution")]
     PoolPlace {

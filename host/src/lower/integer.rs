@@ -1,8 +1,11 @@
 //! The integer network: weights, biases and multipliers, with their proofs.
 
+use super::LowerError;
+use super::kernel::computes;
 use serde::{Deserialize, Serialize};
 use shared::semantics::Requant;
-use shared::spec::LayerSpec;
+use shared::spec::{Kernel, LayerSpec};
+use shared::winograd;
 
 /// How one layer with weights is quantized.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,8 +41,33 @@ pub struct IntLayer {
     pub requants: Vec<Requant>,
     /// Largest `Σ|w|·x_max` over the output channels: no partial sum exceeds it.
     pub bound: i64,
-    /// Whether Winograd is proven exact for every output channel.
-    pub winograd: bool,
+    /// Largest [`one_sided_sum`] over the output channels, which proves kernels exact.
+    pub one_sided: u64,
+    /// The kernel that computes it, where the user has chosen.
+    pub forced: Option<Kernel>,
+}
+
+impl IntLayer {
+    /// Whether `kernel` is proven to give the direct kernel's bytes.
+    #[must_use]
+    pub fn is_exact(&self, kernel: Kernel) -> bool {
+        self.one_sided < winograd::sum_limit(kernel)
+    }
+}
+
+/// The largest sum of products of one sign that an output channel can reach, the larger of
+/// both signs, over `weights` `[c_out, ...]`: what [`winograd::is_exact`] bounds. 0 without
+/// weights.
+#[must_use]
+pub fn one_sided_sum(spec: &LayerSpec, weights: &[i8]) -> u64 {
+    let x_max = u64::from(spec.input.max().unsigned_abs());
+    let fan_in = weights.len() / usize::from(spec.c_out).max(1);
+    let sum = |w: &[i8], sign: i64| -> u64 {
+        w.iter().map(|&w| (sign * i64::from(w)).max(0) as u64).sum()
+    };
+    let channels = weights.chunks_exact(fan_in.max(1));
+    let sums = channels.map(|w| sum(w, 1).max(sum(w, -1)));
+    sums.max().unwrap_or(0) * x_max
 }
 
 /// A network in integers.
@@ -85,6 +113,44 @@ impl IntNet {
     #[must_use]
     pub fn macs(&self) -> u64 {
         self.layers.iter().map(|l| l.spec.macs()).sum()
+    }
+
+    /// Has the named layers computed by kernels of the user's choice.
+    ///
+    /// # Errors
+    /// [`LowerError::NoLayer`], [`LowerError::Kernel`], [`LowerError::Inexact`].
+    pub fn force(&mut self, choices: &[(String, Kernel)]) -> Result<(), LowerError> {
+        for (name, kernel) in choices {
+            let names = || self.layers.iter().map(|l| l.name.clone()).collect();
+            let Some(i) = self.layers.iter().position(|l| l.name == *name) else {
+                return Err(LowerError::NoLayer {
+                    layer: name.clone(),
+                    names: names(),
+                });
+            };
+            let layer = &mut self.layers[i];
+            let (s, kernel_name) = (&layer.spec, kernel.name());
+            if !s.has_weights() || !computes(*kernel, s) {
+                return Err(LowerError::Kernel {
+                    layer: name.clone(),
+                    kernel: kernel_name,
+                    shape: format!(
+                        "{}x{} of stride {} from {}x{}x{} {:?} to {:?}",
+                        s.k_h, s.k_w, s.stride, s.in_h, s.in_w, s.c_in, s.input, s.output
+                    ),
+                });
+            }
+            if !layer.is_exact(*kernel) {
+                return Err(LowerError::Inexact {
+                    layer: name.clone(),
+                    kernel: kernel_name,
+                    need: layer.one_sided,
+                    limit: winograd::sum_limit(*kernel),
+                });
+            }
+            layer.forced = Some(*kernel);
+        }
+        Ok(())
     }
 
     /// Share of nonzero weights of layer `i`, 0 to 1; 1 for a layer without weights.

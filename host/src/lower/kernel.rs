@@ -3,9 +3,8 @@
 //! The prediction only chooses between kernels; what a layer costs is measured.
 
 use super::plan::layer_in;
-use shared::act::Act;
 use shared::semantics::REQUANT_BYTES;
-use shared::spec::{Kernel, Kind, LayerSpec};
+use shared::spec::{Kernel, LayerSpec, SpecError};
 use shared::winograd;
 
 /// Cycles of one 16-bit multiply-accumulate in the direct kernel's loop, loads included.
@@ -41,61 +40,69 @@ const WINOGRAD_2: Transforms = Transforms {
     output: 95.0,
 };
 
-/// Whether the shape and formats are those of the Winograd kernels; exactness is another
-/// question, see [`winograd::is_exact`].
+/// Whether `kernel` computes such a layer, its weights aside; exactness is another question,
+/// see [`winograd::is_exact`].
 #[must_use]
-pub fn winograd_shape(s: &LayerSpec) -> bool {
-    let conv = s.kind == Kind::Conv && (s.k_h, s.k_w, s.stride) == (3, 3, 1);
-    conv && s.input.is_unsigned() && s.output.is_unsigned() && s.input != Act::Image
+pub fn computes(kernel: Kernel, spec: &LayerSpec) -> bool {
+    let whole = LayerSpec {
+        kernel,
+        strip_rows: spec.conv_out().0.max(1),
+        ..*spec
+    };
+    whole.check() != Err(SpecError::Kernel)
 }
 
-/// Whether the shape is that of the first layer's kernel.
-#[must_use]
-pub fn narrow_shape(s: &LayerSpec) -> bool {
-    let conv = s.kind == Kind::Conv && (s.k_h, s.k_w, s.stride) == (3, 3, 1);
-    conv && s.input == Act::Image && matches!(s.c_in, 1 | 3)
+/// The layer by each kernel that computes it, is exact where products of one sign sum up to
+/// `one_sided`, and fits `limit`; with the bytes of SRAM that it takes.
+///
+/// # Errors
+/// The bytes that the least demanding kernel needs, where none fits.
+pub fn candidates(
+    spec: &LayerSpec,
+    limit: u32,
+    one_sided: u64,
+) -> Result<Vec<(LayerSpec, u32)>, u64> {
+    let kernels = (0..=u8::MAX).filter_map(Kernel::from_code);
+    let kernels = kernels.filter(|&k| computes(k, spec) && one_sided < winograd::sum_limit(k));
+    let (mut fitting, mut least) = (Vec::new(), u64::MAX);
+    for kernel in kernels {
+        // A benchmark of the layer holds its multipliers in the arena too; the direct kernel
+        // can then take smaller strips.
+        let spare = match kernel {
+            Kernel::Direct => 0,
+            _ => u32::from(spec.c_out) * REQUANT_BYTES as u32 + 64,
+        };
+        match layer_in(&LayerSpec { kernel, ..*spec }, limit.saturating_sub(spare)) {
+            Ok(placed) => fitting.push(placed),
+            Err(need) => least = least.min(need),
+        }
+    }
+    if fitting.is_empty() {
+        return Err(least);
+    }
+    Ok(fitting)
 }
 
-/// The layer with kernel and strips chosen, and the bytes of SRAM that it takes; `exact`
-/// says whether Winograd is proven for its weights.
+/// The layer by the kernel with the fewest predicted cycles, or by the `forced` one, in
+/// strips that fit `limit`, and the bytes of SRAM that it takes. See [`candidates`].
 ///
 /// # Errors
 /// The bytes that the least demanding kernel needs, where none fits `limit`.
-pub fn choose_kernel(spec: &LayerSpec, limit: u32, exact: bool) -> Result<(LayerSpec, u32), u64> {
-    let direct = layer_in(
-        &LayerSpec {
-            kernel: Kernel::Direct,
-            ..*spec
-        },
-        limit,
-    );
-    if narrow_shape(spec) {
-        // It has no strips, and is faster wherever it fits.
-        let narrow = LayerSpec {
-            kernel: Kernel::Narrow,
-            ..*spec
-        };
-        return layer_in(&narrow, limit).or(direct);
+pub fn choose_kernel(
+    spec: &LayerSpec,
+    limit: u32,
+    one_sided: u64,
+    forced: Option<Kernel>,
+) -> Result<(LayerSpec, u32), u64> {
+    if let Some(kernel) = forced {
+        return layer_in(&LayerSpec { kernel, ..*spec }, limit);
     }
-    let direct = direct?;
-    if !exact || !winograd_shape(spec) {
-        return Ok(direct);
-    }
-    // A benchmark of the layer holds its multipliers in the arena too.
-    let spare = u32::from(spec.c_out) * REQUANT_BYTES as u32 + 64;
-    // What proves F(4x4,3x3) exact proves F(2x2,3x3) too.
-    let fast = [Kernel::Winograd4, Kernel::Winograd2].map(|kernel| {
-        let spec = LayerSpec { kernel, ..*spec };
-        layer_in(&spec, limit.saturating_sub(spare))
+    let candidates = candidates(spec, limit, one_sided)?.into_iter();
+    let fastest = candidates.min_by(|a, b| {
+        let [a, b] = [a, b].map(|c| predicted_cycles(&c.0));
+        a.total_cmp(&b)
     });
-    let cycles = |c: &(LayerSpec, u32)| predicted_cycles(&c.0);
-    let candidates = fast.into_iter().flatten();
-    Ok(candidates.fold(
-        direct,
-        |best, c| {
-            if cycles(&c) < cycles(&best) { c } else { best }
-        },
-    ))
+    fastest.ok_or(u64::MAX)
 }
 
 /// Rough cycles of a layer with weights, to compare kernels by.
@@ -113,7 +120,6 @@ pub fn predicted_cycles(s: &LayerSpec) -> f64 {
                 + outputs * PER_OUTPUT
                 + strips * taps * c_out * PER_WEIGHT
         }
-        // Compared with nothing: where it can run it is taken.
         Kernel::Narrow => outputs * f64::from(9 * s.c_in) * PER_MAC + outputs * PER_OUTPUT,
         Kernel::Winograd4 | Kernel::Winograd2 => {
             let quads: u32 = strip_quads(s);
@@ -147,40 +153,43 @@ fn strip_quads(s: &LayerSpec) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shared::act::Act;
+
+    /// The kernel that is chosen within 110,000 bytes for sums up to `one_sided`.
+    fn chosen(spec: &LayerSpec, one_sided: u64) -> Result<Kernel, u64> {
+        choose_kernel(spec, 110_000, one_sided, None).map(|c| c.0.kernel)
+    }
 
     #[test]
     fn wide_maps_take_winograd_where_it_is_proven_and_fits() {
         let wide = LayerSpec::conv3x3(16, 16, 64, 64);
-        assert_eq!(
-            choose_kernel(&wide, 110_000, true).map(|c| c.0.kernel),
-            Ok(Kernel::Winograd4)
-        );
-        assert_eq!(
-            choose_kernel(&wide, 110_000, false).map(|c| c.0.kernel),
-            Ok(Kernel::Direct)
-        );
+        assert_eq!(chosen(&wide, (1 << 25) - 1), Ok(Kernel::Winograd4));
+        assert_eq!(chosen(&wide, 1 << 25), Ok(Kernel::Winograd2));
+        assert_eq!(chosen(&wide, 1 << 29), Ok(Kernel::Direct));
         let small = LayerSpec::conv3x3(4, 4, 256, 256);
-        assert_eq!(
-            choose_kernel(&small, 110_000, true).map(|c| c.0.kernel),
-            Ok(Kernel::Winograd2)
-        );
+        assert_eq!(chosen(&small, 0), Ok(Kernel::Winograd2));
         let image = LayerSpec {
             input: Act::Image,
             ..LayerSpec::conv3x3(32, 32, 3, 32)
         };
-        assert_eq!(
-            choose_kernel(&image, 110_000, true).map(|c| c.0.kernel),
-            Ok(Kernel::Narrow)
-        );
+        assert_eq!(chosen(&image, 0), Ok(Kernel::Narrow));
         let tiny = LayerSpec::conv3x3(2, 2, 64, 64);
-        assert_eq!(
-            choose_kernel(&tiny, 110_000, true).map(|c| c.0.kernel),
-            Ok(Kernel::Direct)
-        );
-        assert!(choose_kernel(&wide, 20_000, true).is_err());
+        assert_eq!(chosen(&tiny, 0), Ok(Kernel::Direct));
+        assert!(choose_kernel(&wide, 20_000, 0, None).is_err());
         for limit in [50_000, 60_000, 110_000] {
-            let (chosen, need) = choose_kernel(&wide, limit, true).expect("fits");
-            assert!(chosen.check().is_ok() && need <= limit);
+            let (spec, need) = choose_kernel(&wide, limit, 0, None).expect("fits");
+            assert!(spec.check().is_ok() && need <= limit);
         }
+    }
+
+    #[test]
+    fn a_forced_kernel_is_taken_and_cut_to_fit() {
+        let wide = LayerSpec::conv3x3(16, 16, 64, 64);
+        for kernel in [Kernel::Direct, Kernel::Winograd2, Kernel::Winograd4] {
+            let (spec, need) = choose_kernel(&wide, 70_000, 0, Some(kernel)).expect("fits");
+            assert_eq!((spec.kernel, spec.check()), (kernel, Ok(())));
+            assert!(need <= 70_000);
+        }
+        assert!(!computes(Kernel::Narrow, &wide) && computes(Kernel::Direct, &wide));
     }
 }

@@ -26,8 +26,8 @@ pub use emit::{
     Emitted, LayerBytes, choose_encoding, emit, encoded_bytes, sequence_of, sparse_layers,
 };
 pub use error::LowerError;
-pub use integer::{IntLayer, IntNet, LayerQuant};
-pub use kernel::{choose_kernel, predicted_cycles, winograd_shape};
+pub use integer::{IntLayer, IntNet, LayerQuant, one_sided_sum};
+pub use kernel::{candidates, choose_kernel, computes, predicted_cycles};
 pub use plan::{MemoryPlan, PlannedLayer, layer_in, plan};
 pub use quantize::quantize;
 pub use read::from_blob;

@@ -39,7 +39,7 @@ pub struct MemoryPlan {
 pub fn plan(net: &IntNet, limit: u32) -> Result<MemoryPlan, LowerError> {
     let mut specs = Vec::with_capacity(net.layers.len());
     for layer in &net.layers {
-        let spec = choose_kernel(&layer.spec, limit, layer.winograd);
+        let spec = choose_kernel(&layer.spec, limit, layer.one_sided, layer.forced);
         let (spec, need) = spec.map_err(|need| LowerError::Sram {
             layer: layer.name.clone(),
             need,

@@ -2,14 +2,12 @@
 
 use super::LowerError;
 use super::centre::{Centred, INPUT_STEP, layer_name};
-use super::integer::{IntLayer, IntNet, LayerQuant};
-use super::kernel::winograd_shape;
+use super::integer::{IntLayer, IntNet, LayerQuant, one_sided_sum};
 use super::specs::{Bits, NamedSpec, specs};
 use crate::vgg::Folded;
 use shared::act::Act;
 use shared::semantics::{Requant, weight_max};
 use shared::spec::LayerSpec;
-use shared::winograd;
 
 /// The tensor that flows between layers while they are lowered.
 #[derive(Clone, Copy)]
@@ -65,7 +63,8 @@ pub fn quantize(net: &Centred, quants: &[LayerQuant]) -> Result<IntNet, LowerErr
                 weights: vec![],
                 requants: vec![],
                 bound: 0,
-                winograd: false,
+                one_sided: 0,
+                forced: None,
             });
             continue;
         };
@@ -137,7 +136,6 @@ fn finish(
     let fan_in = weights.len() / bias.len();
     let x_max = flow.max;
     let (mut requants, mut bound) = (Vec::with_capacity(bias.len()), 0);
-    let mut winograd = winograd_shape(&spec);
     for (channel, (&b, w)) in bias.iter().zip(weights.chunks(fan_in)).enumerate() {
         // A channel whose weights are all zero gives a constant: any step does, and this one
         // keeps its bias in range.
@@ -149,7 +147,6 @@ fn finish(
         };
         let sum: i64 = w.iter().map(|&w| i64::from(w).abs()).sum::<i64>() * x_max;
         bound = bound.max(sum);
-        winograd &= winograd_exact(w, x_max);
         let bias = (f64::from(b) / acc_step).round();
         let scale = if last {
             0.5
@@ -185,23 +182,14 @@ fn finish(
         requants.push(requant);
     }
     Ok(IntLayer {
+        one_sided: one_sided_sum(&spec, &weights),
+        forced: None,
         name,
         spec,
         weights,
         requants,
         bound,
-        winograd,
     })
-}
-
-fn winograd_exact(weights: &[i8], x_max: i64) -> bool {
-    let sum = |sign: i64| -> u64 {
-        weights
-            .iter()
-            .map(|&w| (sign * i64::from(w)).max(0) as u64)
-            .sum()
-    };
-    winograd::is_exact(sum(1), sum(-1), x_max as u32)
 }
 
 /// The multiplier nearest to `scale`, with the smallest shift that keeps `M` below 2^31.

@@ -1,10 +1,10 @@
 //! Reading a blob back into the integer network that it was written from.
 
-use super::integer::{IntLayer, IntNet};
+use super::integer::{IntLayer, IntNet, one_sided_sum};
 use firmware::engine::{EngineError, verify_streams};
 use shared::act::Act;
 use shared::blob::{Blob, Layer};
-use shared::spec::{Encoding, Kernel, Kind, LayerSpec};
+use shared::spec::{Encoding, Kind, LayerSpec};
 use shared::weights::{DenseChannel, sparse};
 
 /// The integer network in `blob`, for the host's simulation.
@@ -56,7 +56,8 @@ fn read_layer(index: u16, layer: &Layer, name: String) -> Result<IntLayer, Engin
         name,
         requants: (0..channels).map(|c| layer.requant(c)).collect(),
         bound: bound(&spec, &weights),
-        winograd: matches!(spec.kernel, Kernel::Winograd4 | Kernel::Winograd2),
+        one_sided: one_sided_sum(&spec, &weights),
+        forced: None,
         weights,
         spec,
     })
@@ -173,7 +174,8 @@ mod tests {
                 requants: requants.collect(),
                 bound: bound(&named.spec, &weights),
                 name: named.name,
-                winograd: false,
+                one_sided: one_sided_sum(&named.spec, &weights),
+                forced: None,
                 spec: named.spec,
                 weights,
             }

@@ -4,13 +4,13 @@
 use super::latency::{LayerCost, LayerKey};
 use crate::lower::{
     Bits, IntNet, LayerBytes, LowerError, NamedSpec, choose_kernel, encoded_bytes, sparse_layers,
-    specs, winograd_shape,
+    specs,
 };
 use crate::reward::Costs;
 use crate::vgg::VggConfig;
 use shared::blob::{HEADER_BYTES, LAYER_BYTES};
 use shared::semantics::REQUANT_BYTES;
-use shared::spec::{Encoding, LayerSpec};
+use shared::spec::{Encoding, Kernel, LayerSpec};
 use shared::weights::sparse;
 
 /// A candidate's costs but for its cycles, and what to ask the board.
@@ -58,7 +58,8 @@ pub fn price_net(net: &IntNet, limit: u32) -> Price {
             spec: layer.spec,
             density: net.density(i),
             bytes: if sparse { bytes.sparse } else { bytes.dense },
-            winograd: layer.winograd,
+            one_sided: layer.one_sided,
+            forced: layer.forced,
         }
     });
     assemble(layers.collect(), limit)
@@ -99,7 +100,8 @@ pub fn price(
             density: density_of(&t),
             // Weights that do not exist yet cannot be proven; those of 8 bits and less are
             // hundreds of times below the bound.
-            winograd: winograd_shape(&t.spec),
+            one_sided: 0,
+            forced: None,
             name: t.name,
             spec: LayerSpec {
                 encoding: if sparse {
@@ -139,8 +141,9 @@ struct Part {
     density: f64,
     /// Of its weights as stored.
     bytes: usize,
-    /// Whether Winograd is exact for it.
-    winograd: bool,
+    /// See [`crate::lower::IntLayer`].
+    one_sided: u64,
+    forced: Option<Kernel>,
 }
 
 fn assemble(layers: Vec<Part>, limit: u32) -> Price {
@@ -156,7 +159,8 @@ fn assemble(layers: Vec<Part>, limit: u32) -> Price {
         spec,
         density,
         bytes: stored,
-        winograd,
+        one_sided,
+        forced,
     } in layers
     {
         price.costs.macs += spec.macs();
@@ -169,7 +173,7 @@ fn assemble(layers: Vec<Part>, limit: u32) -> Price {
         if spec.has_weights() {
             price.layer_bytes.push(stored);
         }
-        let need = match choose_kernel(&spec, limit, winograd) {
+        let need = match choose_kernel(&spec, limit, one_sided, forced) {
             Ok((placed, need)) => {
                 price.keys.push(LayerKey::new(placed, density));
                 u64::from(need)

@@ -57,6 +57,11 @@ pub enum Malformed {
     BlockTable,
     /// A multiplier is zero or negative.
     Multiplier,
+    /// The layer's kernel is not exact for the weights of this output channel.
+    Inexact {
+        /// The channel.
+        channel: u16,
+    },
     /// A buffer lies outside the stated arena, or over another that is still needed.
     Arena,
 }

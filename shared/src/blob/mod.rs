@@ -4,6 +4,7 @@
 //! it, no accessor fails or panics on what a blob contains. [`mod@write`] makes blobs.
 
 mod error;
+mod exact;
 mod layout;
 mod parse;
 pub mod write;

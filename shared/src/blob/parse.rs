@@ -1,6 +1,7 @@
 //! Checking a blob once, and reading it afterwards.
 
 use super::error::{BlobError, Malformed};
+use super::exact;
 use super::layout::{
     CRC_AT, HEADER_BYTES, Header, LAYER_BYTES, LayerRecord, MAX_BLOB_LAYERS, u32_at,
 };
@@ -28,8 +29,9 @@ pub struct Layer<'a> {
 impl<'a> Blob<'a> {
     /// Checks all of the structure and the CRC; bytes after the stated length are ignored.
     ///
-    /// Work is bounded: one pass over the bytes, and for each layer one over the table of
-    /// its blocks and multipliers.
+    /// Work is bounded: one pass over the bytes, for each layer one over the table of its
+    /// blocks and multipliers, and one over weights for which a Winograd kernel could be
+    /// inexact.
     ///
     /// # Errors
     /// [`BlobError`] names the first thing found wrong and its byte offset.
@@ -154,7 +156,10 @@ impl<'a> Blob<'a> {
         let layer = self.layer_of(*r);
         layer.check_blocks(at)?;
         layer.check_requants()?;
-        Ok(end)
+        match exact::inexact_channel(&layer) {
+            Some(channel) => err(Malformed::Inexact { channel }, at + 1),
+            None => Ok(end),
+        }
     }
 
     fn read_record(&self, i: u16) -> Result<LayerRecord, BlobError> {
