@@ -261,10 +261,22 @@ fn options_that_make_no_sense() {
         let said = refused(&fixture, &[&args[..], &[option, value]].concat());
         assert_says(&said, &[part, &format!("\n  in   {option}")]);
     }
+    for (choice, part) in [
+        ("conv9=direct", "there is no layer conv9"),
+        (
+            "conv0=winograd4",
+            "conv0 cannot be computed by the kernel winograd4",
+        ),
+    ] {
+        let args = ["compress", "--model", "model", "--data", "pictures"];
+        let said = refused(&fixture, &[&args[..], &["--kernel", choice]].concat());
+        assert_says(&said, &[part]);
+    }
     // What clap refuses has clap's form.
     for (option, value, part) in [
         ("--max-latency", "100", "write 100ms"),
         ("--max-flash", "much", "write 512KiB"),
+        ("--kernel", "conv1=fast", "write LAYER=KERNEL"),
         ("--prune-episodes", "-1", "error:"),
         ("--no-such-option", "1", "error:"),
     ] {

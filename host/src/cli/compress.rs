@@ -9,7 +9,8 @@ use super::settings::Tuning;
 use super::summary;
 use super::units::{kib, millions, size};
 use crate::board::{LatencyTable, TimedBoard};
-use crate::compress::{Compress, Device, DeviceLimits, Input, Outcome};
+use crate::compress::{Compress, Device, DeviceLimits, Input, Outcome, Settings};
+use crate::lower::{Bits, LowerError, check_kernels, specs};
 use crate::nn::write_atomically;
 use crate::reward::Targets;
 use crate::run::{RunFolder, interrupt};
@@ -75,6 +76,7 @@ fn start(args: &Args, output: &Output) -> Result<Compress<TimedBoard>> {
     // A board that is not there is found out before anything is loaded or built for it.
     crate::board::spec::find(args.board.name())?;
     let input = args.input.load()?;
+    check_kernel_choices(&input, &settings)?;
     let board = open(&args.board, &input, args.fresh, output)?;
     let limits = board.limits();
     let job = Compress::start(input, settings, board, &args.runs, output.ui())?;
@@ -88,6 +90,16 @@ fn start(args: &Args, output: &Output) -> Result<Compress<TimedBoard>> {
     )?;
     announce(job.targets(), &limits, job.dir(), output);
     Ok(job)
+}
+
+/// Whether the layers that kernels were chosen for are there, before hours are spent. What
+/// pruning leaves of them and their weights is checked at the end.
+fn check_kernel_choices(input: &Input, settings: &Settings) -> Result<(), LowerError> {
+    let config = &input.network.config;
+    let bits = vec![Bits { w: 8, a: 8 }; config.layers().len()];
+    let layers = specs(config, &bits)?;
+    let layers = layers.iter().map(|l| (l.name.as_str(), &l.spec));
+    check_kernels(layers, &settings.kernels)
 }
 
 fn resume(args: &Args, dir: &Path, output: &Output) -> Result<Compress<TimedBoard>> {

@@ -280,6 +280,10 @@ fn lower(error: &LowerError) -> Option<String> {
             "an earlier checkpoint of the training: this layer's weights have run away".into()
         }
         E::Sram { .. } => "fewer channels or activation bits in that layer, or a board with more SRAM".into(),
+        E::Kernel { .. } | E::Inexact { .. } => {
+            "`--kernel LAYER=direct`, or leave the choice to the board".into()
+        }
+        E::NoLayer { names, .. } => format!("`--kernel {}=direct`", names.first()?),
         E::Spec { .. } | E::PoolPlace { .. } => {
             "a VGG of 3x3 convolutions with 2x2 max-pools, an average pool last (see the README's table)".into()
         }

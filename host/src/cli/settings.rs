@@ -6,6 +6,7 @@ use crate::agent::AgentKind;
 use crate::compress::{Budgets, Settings};
 use crate::prune::ChannelCriterion;
 use crate::reward::RewardMode;
+use shared::spec::Kernel;
 
 /// What may be changed of [`Settings::quick`]; whatever is not given stays.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args)]
@@ -100,6 +101,10 @@ pub(super) struct Tuning {
     /// Test pictures that the board runs with the result [default: 16].
     #[arg(long, value_name = "N")]
     board_images_after: Option<usize>,
+    /// Have a layer of the result computed by this kernel, such as conv3=direct; may be given
+    /// several times [default: the one that the board is fastest with].
+    #[arg(long = "kernel", value_name = "LAYER=KERNEL", value_parser = kernel)]
+    kernels: Vec<(String, Kernel)>,
     /// Also fine-tune the given network likewise, so that more training is not counted as
     /// compression.
     #[arg(long)]
@@ -149,6 +154,7 @@ impl Tuning {
         set(&mut s.board_images.0, &self.board_images_before);
         set(&mut s.board_images.1, &self.board_images_after);
         s.control = self.control;
+        s.kernels = self.kernels.clone();
         if let Some(widths) = &self.w_widths {
             s.w_widths = rising("--w-widths", widths, &[2, 3, 4, 5, 6, 7, 8])?;
         }
@@ -158,6 +164,17 @@ impl Tuning {
         check(&s)?;
         Ok(s.with_agents_episodes())
     }
+}
+
+/// Reads `conv3=direct`.
+fn kernel(text: &str) -> Result<(String, Kernel), String> {
+    let all: Vec<Kernel> = (0..=u8::MAX).filter_map(Kernel::from_code).collect();
+    let names: Vec<&str> = all.iter().map(|k| k.name()).collect();
+    let bad = || format!("write LAYER=KERNEL, with a kernel of {}", names.join(", "));
+    let (layer, name) = text.split_once('=').ok_or_else(bad)?;
+    let found = all.iter().find(|k| k.name() == name.trim());
+    let kernel = found.ok_or_else(bad)?;
+    Ok((layer.trim().to_string(), *kernel))
 }
 
 fn set<T: Clone>(to: &mut T, given: &Option<T>) {
@@ -211,6 +228,21 @@ mod tests {
     fn nothing_given_is_the_quick_run() {
         let settings = Tuning::default().settings().expect("valid");
         assert_eq!(settings, Settings::quick(0));
+    }
+
+    #[test]
+    fn kernels_are_chosen_by_layer_and_name() {
+        assert_eq!(
+            kernel("conv3=winograd2"),
+            Ok(("conv3".into(), Kernel::Winograd2))
+        );
+        for text in ["conv3", "conv3=fast", "="] {
+            let said = kernel(text).expect_err(text);
+            assert!(
+                said.contains("direct") && said.contains("LAYER=KERNEL"),
+                "{said}"
+            );
+        }
     }
 
     #[test]

@@ -7,13 +7,13 @@ use super::store::{MODEL, load_quantized};
 use super::training::{Job, forget, train};
 use super::{BoardInference, Compress, Device, Disagreement, sum_cycles};
 use crate::data::Dataset;
-use crate::lower::{IntNet, accuracy, argmax, centre, simulate};
+use crate::lower::{IntNet, accuracy, argmax, candidates, centre, simulate};
 use crate::quant::QatNet;
 use crate::run::{
     BrokenImage, Evaluation, LayerFigures, NetworkFigures, Policy, PolicyLayer, Progress, Stage,
     Summary, files,
 };
-use crate::search::LayerCost;
+use crate::search::{LayerCost, LayerKey};
 use crate::vgg::TrainConfig;
 use anyhow::{Result, bail};
 
@@ -77,7 +77,10 @@ impl<D: Device + 'static> Compress<D> {
     fn test_after(&mut self, test: &Dataset) -> Result<Tested> {
         let (network, quants) = load_quantized(&self.run.path(MODEL), &self.input.device)?;
         let flash = self.state.targets.flash_bytes.unwrap_or(u64::MAX);
-        let lowered = Lowered::new(&network, &quants, self.arena(), flash)?;
+        let mut net = Lowered::integers(&network, &quants, flash)?;
+        net.force(&self.settings.kernels)?;
+        self.choose_kernels(&mut net)?;
+        let lowered = Lowered::of(net, self.arena())?;
         if let Some(reason) = lowered.refusal(self.limits.blob) {
             bail!(
                 "the compressed network does not fit {}: {reason}",
@@ -118,6 +121,30 @@ impl<D: Device + 'static> Compress<D> {
             100.0 * error
         ));
         Ok(tested)
+    }
+
+    /// Gives each layer the kernel that the board is fastest with, where nobody has chosen.
+    fn choose_kernels(&mut self, net: &mut IntNet) -> Result<()> {
+        for i in 0..net.layers.len() {
+            let (layer, density) = (&net.layers[i], net.density(i));
+            let found = candidates(&layer.spec, self.arena(), layer.one_sided);
+            // What does not fit is refused when the memory is planned, with need and limit.
+            let Ok(found) = found else { continue };
+            if layer.forced.is_some() || found.len() < 2 {
+                continue;
+            }
+            let keys: Vec<LayerKey> = found
+                .iter()
+                .map(|(spec, _)| LayerKey::new(*spec, density))
+                .collect();
+            let costs = self.latency.costs(&keys)?;
+            let timed = keys.iter().zip(costs).filter_map(|(key, cost)| match cost {
+                LayerCost::Cycles(cycles) => Some((cycles, key.spec.kernel)),
+                LayerCost::TooLarge { .. } => None,
+            });
+            net.layers[i].forced = timed.min().map(|(_, kernel)| kernel);
+        }
+        Ok(())
     }
 
     fn test_before(&mut self, test: &Dataset) -> Result<Tested> {

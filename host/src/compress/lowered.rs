@@ -32,8 +32,28 @@ impl Lowered {
         arena: u32,
         flash: u64,
     ) -> Result<Self, LowerError> {
+        Self::of(Self::integers(network, quants, flash)?, arena)
+    }
+
+    /// The integers of `network`, in the encodings that a blob of `flash` bytes asks for.
+    ///
+    /// # Errors
+    /// [`LowerError`].
+    pub fn integers(
+        network: &Centred,
+        quants: &[LayerQuant],
+        flash: u64,
+    ) -> Result<IntNet, LowerError> {
         let mut net = quantize(network, quants)?;
         choose_encoding(&mut net, flash);
+        Ok(net)
+    }
+
+    /// Plans `net` for a board with `arena` bytes.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn of(net: IntNet, arena: u32) -> Result<Self, LowerError> {
         let price = price_net(&net, arena);
         let (emitted, misfit) = match plan(&net, arena) {
             Ok(plan) => (Some(emit(&net, &plan)?), None),

@@ -5,6 +5,7 @@ use crate::prune::{ChannelCriterion, VariationalConfig};
 use crate::reward::{Costs, RewardMode, Targets};
 use crate::search::TrialConfig;
 use serde::{Deserialize, Serialize};
+use shared::spec::Kernel;
 
 /// Limits in the user's units; what is not given takes method.md's default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -140,6 +141,10 @@ pub struct Settings {
     pub board_images: (usize, usize),
     /// Whether the given network is fine-tuned likewise, for comparison.
     pub control: bool,
+    /// Layers of the result, by name, that a kernel of the user's choice computes; the others
+    /// get the one that the board was fastest with.
+    #[serde(default)]
+    pub kernels: Vec<(String, Kernel)>,
 }
 
 impl Settings {
@@ -202,6 +207,7 @@ impl Settings {
             sensitivity_images: 250,
             board_images: (3, 16),
             control: false,
+            kernels: vec![],
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The integer network: weights, biases and multipliers, with their proofs.
 
 use super::LowerError;
-use super::kernel::computes;
+use super::kernel::check_kernels;
 use serde::{Deserialize, Serialize};
 use shared::semantics::Requant;
 use shared::spec::{Kernel, LayerSpec};
@@ -118,37 +118,22 @@ impl IntNet {
     /// Has the named layers computed by kernels of the user's choice.
     ///
     /// # Errors
-    /// [`LowerError::NoLayer`], [`LowerError::Kernel`], [`LowerError::Inexact`].
+    /// As [`check_kernels`], and [`LowerError::Inexact`].
     pub fn force(&mut self, choices: &[(String, Kernel)]) -> Result<(), LowerError> {
+        let layers = self.layers.iter().map(|l| (l.name.as_str(), &l.spec));
+        check_kernels(layers, choices)?;
         for (name, kernel) in choices {
-            let names = || self.layers.iter().map(|l| l.name.clone()).collect();
-            let Some(i) = self.layers.iter().position(|l| l.name == *name) else {
-                return Err(LowerError::NoLayer {
-                    layer: name.clone(),
-                    names: names(),
-                });
-            };
-            let layer = &mut self.layers[i];
-            let (s, kernel_name) = (&layer.spec, kernel.name());
-            if !s.has_weights() || !computes(*kernel, s) {
-                return Err(LowerError::Kernel {
-                    layer: name.clone(),
-                    kernel: kernel_name,
-                    shape: format!(
-                        "{}x{} of stride {} from {}x{}x{} {:?} to {:?}",
-                        s.k_h, s.k_w, s.stride, s.in_h, s.in_w, s.c_in, s.input, s.output
-                    ),
-                });
+            for layer in self.layers.iter_mut().filter(|l| l.name == *name) {
+                if !layer.is_exact(*kernel) {
+                    return Err(LowerError::Inexact {
+                        layer: name.clone(),
+                        kernel: kernel.name(),
+                        need: layer.one_sided,
+                        limit: winograd::sum_limit(*kernel),
+                    });
+                }
+                layer.forced = Some(*kernel);
             }
-            if !layer.is_exact(*kernel) {
-                return Err(LowerError::Inexact {
-                    layer: name.clone(),
-                    kernel: kernel_name,
-                    need: layer.one_sided,
-                    limit: winograd::sum_limit(*kernel),
-                });
-            }
-            layer.forced = Some(*kernel);
         }
         Ok(())
     }
@@ -161,5 +146,74 @@ impl IntNet {
             return 1.0;
         }
         w.iter().filter(|&&w| w != 0).count() as f64 / w.len() as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A 3x3 convolution of one output channel whose weights are all 127.
+    fn layer(name: &str, c_in: u16) -> IntLayer {
+        let spec = LayerSpec::conv3x3(8, 8, c_in, 1);
+        let weights = vec![127; spec.weight_count() as usize];
+        IntLayer {
+            name: name.into(),
+            one_sided: one_sided_sum(&spec, &weights),
+            spec,
+            weights,
+            requants: vec![Requant::default()],
+            bound: 0,
+            forced: None,
+        }
+    }
+
+    fn net() -> IntNet {
+        let mut pool = layer("gap", 1);
+        pool.spec = LayerSpec::global_avg_pool(8, 8, 1, shared::act::Act::U4);
+        pool.weights.clear();
+        IntNet {
+            input: [8, 8, 3],
+            r_c: vec![0; 3],
+            layers: vec![layer("conv0", 115), layer("conv1", 116), pool],
+            logit_scale: 1.0,
+        }
+    }
+
+    #[test]
+    fn kernels_are_proven_up_to_their_bounds() {
+        let [exact, more] = [115, 116].map(|c_in| layer("", c_in));
+        assert!(exact.is_exact(Kernel::Winograd4) && !more.is_exact(Kernel::Winograd4));
+        assert!(more.is_exact(Kernel::Winograd2) && more.is_exact(Kernel::Direct));
+    }
+
+    #[test]
+    fn choices_that_cannot_be_are_refused_with_need_and_limit() {
+        let force = |name: &str, kernel| {
+            let mut net = net();
+            let done = net.force(&[(name.to_string(), kernel)]);
+            done.map(|()| net.layers[0].forced)
+                .map_err(|e| e.to_string())
+        };
+        assert_eq!(
+            force("conv0", Kernel::Winograd4),
+            Ok(Some(Kernel::Winograd4))
+        );
+        let said = force("conv1", Kernel::Winograd4).expect_err("not exact");
+        for part in ["conv1", "winograd4", "33554432", "33809940"] {
+            assert!(said.contains(part), "{said}");
+        }
+        let said = force("conv7", Kernel::Direct).expect_err("no such layer");
+        assert!(
+            said.contains("conv7") && said.contains("conv0, conv1, gap"),
+            "{said}"
+        );
+        for (name, kernel) in [("conv0", Kernel::Narrow), ("gap", Kernel::Direct)] {
+            let said = force(name, kernel).expect_err("another shape");
+            assert!(
+                said.contains(name) && said.contains(kernel.name()),
+                "{said}"
+            );
+        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The prediction only chooses between kernels; what a layer costs is measured.
 
+use super::LowerError;
 use super::plan::layer_in;
 use shared::semantics::REQUANT_BYTES;
 use shared::spec::{Kernel, LayerSpec, SpecError};
@@ -50,6 +51,39 @@ pub fn computes(kernel: Kernel, spec: &LayerSpec) -> bool {
         ..*spec
     };
     whole.check() != Err(SpecError::Kernel)
+}
+
+/// Whether there are such layers, and whether these kernels compute them.
+///
+/// # Errors
+/// [`LowerError::NoLayer`], [`LowerError::Kernel`].
+pub fn check_kernels<'a>(
+    layers: impl Iterator<Item = (&'a str, &'a LayerSpec)> + Clone,
+    choices: &[(String, Kernel)],
+) -> Result<(), LowerError> {
+    for (name, kernel) in choices {
+        let Some((_, spec)) = layers.clone().find(|(n, _)| n == name) else {
+            return Err(LowerError::NoLayer {
+                layer: name.clone(),
+                names: layers.map(|(n, _)| n.to_string()).collect(),
+            });
+        };
+        if !spec.has_weights() || !computes(*kernel, spec) {
+            return Err(LowerError::Kernel {
+                layer: name.clone(),
+                kernel: kernel.name(),
+                shape: shape(spec),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn shape(s: &LayerSpec) -> String {
+    format!(
+        "{:?} {}x{} of stride {}, {}x{}x{} {:?} to {} {:?}",
+        s.kind, s.k_h, s.k_w, s.stride, s.in_h, s.in_w, s.c_in, s.input, s.c_out, s.output
+    )
 }
 
 /// The layer by each kernel that computes it, is exact where products of one sign sum up to

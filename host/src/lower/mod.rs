@@ -27,7 +27,7 @@ pub use emit::{
 };
 pub use error::LowerError;
 pub use integer::{IntLayer, IntNet, LayerQuant, one_sided_sum};
-pub use kernel::{candidates, choose_kernel, computes, predicted_cycles};
+pub use kernel::{candidates, check_kernels, choose_kernel, computes, predicted_cycles};
 pub use plan::{MemoryPlan, PlannedLayer, layer_in, plan};
 pub use quantize::quantize;
 pub use read::from_blob;
