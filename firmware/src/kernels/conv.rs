@@ -82,8 +82,9 @@ pub(super) struct Geometry {
     rows: usize,
     /// Columns of the convolution.
     columns: usize,
-    /// Columns to which every tap applies.
+    /// Columns to which every tap applies, and rows.
     interior: Range<usize>,
+    interior_rows: Range<usize>,
     /// Tap after tap over all columns, instead of all taps column after column.
     by_tap: bool,
 }
@@ -95,15 +96,18 @@ impl Geometry {
         let (rows, columns) = spec.conv_out();
         let pool = at_least_1(spec.pool);
         let columns = usize::from(columns);
-        let first = div_ceil(pad, stride).min(columns);
-        let end = match (in_w + pad).checked_sub(k_w) {
-            Some(room) => (room / stride + 1).clamp(first, columns),
-            None => first,
+        let interior = |len: usize, k: usize, outputs: usize| {
+            let first = div_ceil(pad, stride).min(outputs);
+            match (len + pad).checked_sub(k) {
+                Some(room) => first..(room / stride + 1).clamp(first, outputs),
+                None => first..first,
+            }
         };
+        let (in_h, k_h) = (usize::from(spec.in_h), usize::from(spec.k_h));
         let mut g = Self {
-            in_h: usize::from(spec.in_h),
+            in_h,
             in_w,
-            k_h: usize::from(spec.k_h),
+            k_h,
             k_w,
             stride,
             pad,
@@ -112,7 +116,8 @@ impl Geometry {
             // A pool leaves an odd last row out.
             rows: usize::from(rows) / pool * pool.get(),
             columns,
-            interior: first..end,
+            interior: interior(in_w, k_w, columns),
+            interior_rows: interior(in_h, k_h, rows.into()),
             by_tap: false,
         };
         g.by_tap = g.cost_by_tap() < g.cost_by_column();
@@ -212,11 +217,12 @@ impl Work<'_> {
     /// kernel rows apply to.
     fn conv_rows(&self, rows: Range<usize>, accumulators: &mut [i32]) {
         let g = self.geometry;
-        let taps = |y| g.taps(y, g.k_h, g.in_h);
         let mut y = rows.start;
         while y < rows.end {
-            let alike = (y..rows.end).take_while(|&other| taps(other) == taps(y));
-            let lines = alike.count().max(1);
+            let lines = match g.interior_rows.contains(&y) {
+                true => g.interior_rows.end.min(rows.end) - y,
+                false => 1,
+            };
             let from = 2 * g.columns * (y - rows.start);
             self.alike(y, lines, accumulators.get_mut(from..).unwrap_or(&mut []));
             y += lines;

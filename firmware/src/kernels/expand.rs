@@ -24,11 +24,31 @@ pub fn rows(
     let words = spec.c_in4() as usize / 2;
     match spec.input {
         Act::Image => image(input, pixel, r_c, out, words),
-        Act::U8 | Act::I32 => quads::<4>(input, pixel, out, words, eight),
+        Act::U8 | Act::I32 => {
+            // Whole quads in every pixel: one flat stream, most of it in assembly.
+            let done = if pixel.is_multiple_of(4) {
+                eights(input, out)
+            } else {
+                0
+            };
+            let (input, out) = (input.get(done..), out.get_mut(done / 2..));
+            if let (Some(input), Some(out)) = (input, out) {
+                quads::<4>(input, pixel, out, words, eight);
+            }
+        }
         Act::U4 => quads::<2>(input, pixel, out, words, four),
         Act::U2 => quads::<1>(input, pixel, out, words, two),
         Act::S16 => sixteen(input, pixel, out, words),
     }
+}
+
+#[cfg(all(feature = "dsp", target_arch = "arm"))]
+use super::expand_m4::eight as eights;
+
+/// None here: the loop for all formats does it.
+#[cfg(not(all(feature = "dsp", target_arch = "arm")))]
+fn eights(_: &[u8], _: &mut [u32]) -> usize {
+    0
 }
 
 /// Group `group` of four channels of one stored pixel, for the unsigned formats; channels

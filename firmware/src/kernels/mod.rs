@@ -12,6 +12,8 @@ pub mod dot;
 #[cfg(all(feature = "dsp", target_arch = "arm"))]
 mod dot_m4;
 pub mod expand;
+#[cfg(all(feature = "dsp", target_arch = "arm"))]
+mod expand_m4;
 pub mod global_avg_pool;
 pub mod lanes;
 pub mod narrow;
