@@ -27,6 +27,10 @@ pub(super) struct Tuning {
     /// unless a latency is given].
     #[arg(long, value_name = "COUNT", value_parser = units::count)]
     max_macs: Option<u64>,
+    /// Least accuracy on the validation pictures, such as 85%; a result below it is kept, but
+    /// the command fails.
+    #[arg(long, value_name = "SHARE", value_parser = units::share)]
+    min_accuracy: Option<f64>,
     /// Share of the given network's cycles and multiply-accumulates at 8 bits that the result
     /// may have, where neither a latency nor a count is given [default: 0.48].
     #[arg(long, value_name = "SHARE")]
@@ -128,6 +132,7 @@ impl Tuning {
             flash_bytes: self.max_flash,
             sram_bytes: self.max_sram,
             macs: self.max_macs,
+            min_accuracy: self.min_accuracy,
             cost_share: self.cost_share.or(s.budgets.cost_share),
             flash_share: self.flash_share.or(s.budgets.flash_share),
         };

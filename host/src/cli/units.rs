@@ -27,6 +27,13 @@ pub(super) fn count(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("`{text}` is no count: write 20M, 500k or 1234567"))
 }
 
+/// Reads a share such as `85%` or `0.85`, as a fraction of at most 1.
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    scaled(text, &[("%", 0.01)], Some(1.0))
+        .filter(|share| *share <= 1.0)
+        .ok_or_else(|| format!("`{text}` is no share: write 85% or 0.85"))
+}
+
 /// A positive number with one of `units`; `bare` is the factor of a number without one.
 fn scaled(text: &str, units: &[(&str, f64)], bare: Option<f64>) -> Option<f64> {
     let text = text.trim();
@@ -106,6 +113,15 @@ mod tests {
         assert_eq!(bytes("100kB"), Ok(100_000));
         assert_eq!(bytes("4096"), Ok(4096));
         assert!(bytes("12 apples").is_err());
+    }
+
+    #[test]
+    fn shares_are_at_most_all() {
+        assert_eq!(share("85%"), Ok(0.85));
+        assert_eq!(share("0.5"), Ok(0.5));
+        for bad in ["85", "101%", "-1%", "most"] {
+            assert!(share(bad).unwrap_err().contains("write 85%"), "{bad}");
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The end of a run: blob, board, test figures, policy, report. The only place of a run that
 //! reads test labels.
 
+use super::Infeasible;
 use super::lowered::{Lowered, post_training_8bit};
+use super::prepare::describe;
 use super::state::Control;
 use super::store::{MODEL, load_quantized};
 use super::training::{Job, forget, train};
@@ -9,9 +11,10 @@ use super::{BoardInference, Compress, Device, Disagreement, sum_cycles};
 use crate::data::Dataset;
 use crate::lower::{IntNet, accuracy, argmax, candidates, centre, simulate};
 use crate::quant::QatNet;
+use crate::reward::Costs;
 use crate::run::{
-    BrokenImage, Evaluation, LayerFigures, NetworkFigures, Policy, PolicyLayer, Progress, Stage,
-    Summary, files,
+    BrokenImage, EpisodeLog, Evaluation, LayerFigures, NetworkFigures, Policy, PolicyLayer,
+    Progress, Stage, Summary, files, pareto_front,
 };
 use crate::search::{LayerCost, LayerKey};
 use crate::vgg::TrainConfig;
@@ -46,6 +49,8 @@ impl<D: Device + 'static> Compress<D> {
             .write_json(files::POLICY, &self.policy(&before, &after))?;
         self.run
             .write_json(files::EVALUATION, &evaluation(&test, &before, &after)?)?;
+        let log = EpisodeLog::read(&self.run.path(files::LOG))?;
+        self.run.write_json(files::PARETO, &pareto_front(&log))?;
         self.timer.switch(Stage::Finish.label());
         let (measured, from_table) = self.latency.counts();
         let summary = Summary {
@@ -71,7 +76,37 @@ impl<D: Device + 'static> Compress<D> {
             },
             None,
         )?;
+        self.check_accuracy(&summary)?;
         Ok(summary)
+    }
+
+    /// Refuses a result below the accuracy that was asked for, after everything is written.
+    fn check_accuracy(&self, summary: &Summary) -> Result<()> {
+        let (wanted, found) = (
+            self.settings.budgets.min_accuracy,
+            self.state.validation_after,
+        );
+        let (Some(wanted), Some(found)) = (wanted, found) else {
+            return Ok(());
+        };
+        if found >= wanted {
+            return Ok(());
+        }
+        let costs = Costs {
+            macs: summary.after.macs,
+            flash_bytes: summary.after.blob_bytes,
+            sram_bytes: summary.after.sram_bytes,
+            cycles: summary.after.cycles,
+        };
+        let (wanted, found) = (100.0 * wanted, 100.0 * found);
+        let costs = describe(&costs, &self.limits);
+        Err(Infeasible {
+            nearest: format!(
+                "{found:.1} % of the validation pictures at {costs}; it is in the run's folder"
+            ),
+            exceeded: format!("the accuracy of {wanted:.1} % (has {found:.1} %)"),
+        }
+        .into())
     }
 
     fn test_after(&mut self, test: &Dataset) -> Result<Tested> {

@@ -44,26 +44,35 @@ pub(super) fn check_reachable<M: MeasureLayer + 'static>(
             *width = round_channels(MIN_CHANNELS, *width, settings.channel_step);
         }
     }
-    let n = config.layers().len();
-    let widths = |w: &[u8]| w.first().copied().unwrap_or(8);
-    let least = vec![
-        Bits {
-            w: widths(&settings.w_widths),
-            a: widths(&settings.a_widths)
-        };
-        n
-    ];
-    let density = vec![f64::from(MIN_ELEMENTS); n];
-    let flash = targets.flash_bytes.unwrap_or(u64::MAX);
-    let arena = super::arena_limit(settings, limits);
-    let priced = price(&config, (&least, &least), &density, arena, flash)?;
-    let costs = priced.with_cycles(&latency.costs(&priced.keys)?);
-    if targets.feasible(&costs) {
+    // Narrow weights take fewer bytes but no fewer cycles: a budget that is out of reach is
+    // out of reach at both ends.
+    let ends = [<[u8]>::first, <[u8]>::last].map(|end| Bits {
+        w: end(&settings.w_widths).copied().unwrap_or(8),
+        a: end(&settings.a_widths).copied().unwrap_or(8),
+    });
+    let mut least = Vec::with_capacity(ends.len());
+    for bits in ends {
+        let bits = vec![bits; config.layers().len()];
+        let density = vec![f64::from(MIN_ELEMENTS); bits.len()];
+        let flash = targets.flash_bytes.unwrap_or(u64::MAX);
+        let arena = super::arena_limit(settings, limits);
+        let priced = price(&config, (&bits, &bits), &density, arena, flash)?;
+        least.push(priced.with_cycles(&latency.costs(&priced.keys)?));
+    }
+    let of = |cost: fn(&Costs) -> u64| least.iter().map(cost).min().unwrap_or(0);
+    let bound = Costs {
+        macs: of(|c| c.macs),
+        flash_bytes: of(|c| c.flash_bytes),
+        sram_bytes: of(|c| c.sram_bytes),
+        cycles: of(|c| c.cycles),
+    };
+    if targets.feasible(&bound) {
         return Ok(());
     }
+    least.sort_by(|a, b| targets.excess(a).total_cmp(&targets.excess(b)));
     Err(Infeasible {
-        nearest: describe(&costs, limits),
-        exceeded: exceeded(targets, &costs, limits),
+        nearest: describe(&least[0], limits),
+        exceeded: exceeded(targets, &least[0], limits),
     }
     .into())
 }

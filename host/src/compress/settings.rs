@@ -18,6 +18,8 @@ pub struct Budgets {
     pub sram_bytes: Option<u64>,
     /// Dense multiply-accumulates.
     pub macs: Option<u64>,
+    /// Least accuracy on the validation images that the result may have, a fraction.
+    pub min_accuracy: Option<f64>,
     /// Share of the dense 8-bit network's cycles and MACs, where no latency or MACs are given.
     pub cost_share: Option<f64>,
     /// Share of the dense 8-bit network's blob, where no flash is given.

@@ -252,7 +252,9 @@ impl<D: Device + 'static> Compress<D> {
         forget(&checkpoint);
         let all = data.first_validation(data.validation.len());
         let logits = qat.logits(data.validation, &all)?;
-        self.say_validation(accuracy(&logits, &data.validation.labels));
+        let accuracy = accuracy(&logits, &data.validation.labels);
+        self.say_validation(accuracy);
+        self.state.validation_after = Some(accuracy);
         Ok(true)
     }
 

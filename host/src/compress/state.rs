@@ -27,6 +27,8 @@ pub struct State {
     pub channel_loss: Option<ChannelLoss>,
     /// What the stage at work has found.
     pub found: Found,
+    /// Accuracy of the quantized, fine-tuned network on all validation images.
+    pub validation_after: Option<f64>,
     /// Stage 1's best.
     pub prune_best: Option<Best>,
     /// Losses of single widths.

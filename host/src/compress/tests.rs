@@ -306,6 +306,30 @@ fn impossible_budgets_are_refused_with_the_nearest() {
 }
 
 #[test]
+fn an_accuracy_that_was_not_reached_is_refused_with_what_was() {
+    let root = tempfile::tempdir().expect("a folder");
+    let mut s = settings();
+    (s.prune.episodes, s.quantize.episodes) = (1, 1);
+    s.budgets.min_accuracy = Some(0.5);
+    let start = |s| {
+        let ui = Ui::new(Verbosity::Quiet);
+        Compress::start(input(), s, Portable, root.path(), ui).expect("starts")
+    };
+    finish(start(s.clone()));
+    s.budgets.min_accuracy = Some(1.1);
+    let run = start(s);
+    let dir = run.dir().to_path_buf();
+    let error = run.run().err().expect("refused");
+    let error = error.downcast::<Infeasible>().expect("infeasible");
+    assert!(error.exceeded.contains("accuracy of 110.0 %"), "{error}");
+    assert!(error.nearest.contains(" ms, "), "{error}");
+    assert!(dir.join("model.blob").is_file(), "it is kept");
+    let front = std::fs::read_to_string(dir.join("pareto.json")).expect("a front");
+    let front: Vec<crate::run::FrontPoint> = serde_json::from_str(&front).expect("JSON");
+    assert_eq!(front.len(), 2, "one policy a stage: {front:?}");
+}
+
+#[test]
 fn a_run_of_another_model_is_refused() {
     let root = tempfile::tempdir().expect("a folder");
     let ui = Ui::new(Verbosity::Quiet);

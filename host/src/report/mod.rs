@@ -62,10 +62,14 @@ impl RunData {
         self.log.iter().filter(move |record| record.stage == stage)
     }
 
-    /// The candidate that was kept: the last best of the latest stage that has one.
+    /// The candidate that was kept: the winner of the finals, or the last best of the latest
+    /// stage that has one.
     fn chosen(&self) -> Option<&EpisodeRecord> {
         let best = |stage| self.stage(stage).filter(|r| r.best).last();
-        best(Stage::Quantize).or_else(|| best(Stage::Prune))
+        let won = self.policy.as_ref().and_then(|p| p.quantize_episode);
+        won.and_then(|episode| self.stage(Stage::Quantize).find(|r| r.episode == episode))
+            .or_else(|| best(Stage::Quantize))
+            .or_else(|| best(Stage::Prune))
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     svg::{Drawing, Mark, Scale, colour},
     units::{bytes, ms, percent},
 };
-use crate::run::{EpisodeRecord, Stage};
+use crate::run::{EpisodeRecord, Stage, pareto_front};
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 430.0;
@@ -66,6 +66,11 @@ pub(super) fn section(data: &RunData) -> String {
             );
         }
     }
+    for p in pareto_front(&data.log).iter().filter(|p| p.feasible) {
+        let (cx, cy) = (x.at(config.ms(p.cycles)), y.at(100.0 * p.accuracy));
+        let style = "fill:none;stroke:currentColor";
+        d.path("", &Mark::Circle.data(cx, cy, 8.0), style, "");
+    }
     if let Some(r) = data.chosen() {
         let (cx, cy) = (x.at(latency(r)), y.at(100.0 * r.accuracy));
         d.path("chosen", &Mark::Circle.data(cx, cy, 10.0), "", "");
@@ -82,7 +87,8 @@ pub(super) fn section(data: &RunData) -> String {
     let over = data.log.iter().filter(|r| !r.feasible).count();
     let caption = format!(
         "Every candidate of both searches ({} episodes): circles from pruning, squares from quantization. \
-         {over} of them exceed a budget and are drawn hollow. Accuracies are of candidates before the final fine-tuning. \
+         {over} of them exceed a budget and are drawn hollow. Ringed: the front of each search, what no other of its policies beats \
+         in accuracy, latency and bytes at once. Accuracies are of candidates before the final fine-tuning. \
          Pruning prices latency and SRAM at 8 bits and flash at 4, quantization at the true widths.",
         data.log.len()
     );

@@ -8,6 +8,7 @@
 //! | `log.jsonl` | one [`EpisodeRecord`] a line, append-only |
 //! | `checkpoint/` | [`Checkpoints`]: everything that an identical continuation needs |
 //! | `policy.json` | [`Policy`]: what was decided for each layer |
+//! | `pareto.json` | [`FrontPoint`]s: the front of accuracy, cycles and bytes of both searches |
 //! | `evaluation.json` | [`Evaluation`]: confusion and broken images, where there are any |
 //! | `summary.json` | [`Summary`]: the figures before and after |
 //! | `model.safetensors`, `model.blob`, `report.html` | what came out |
@@ -26,6 +27,7 @@ mod folder;
 pub mod interrupt;
 mod lock;
 mod log;
+mod pareto;
 mod policy;
 mod progress;
 mod record;
@@ -40,6 +42,7 @@ pub use folder::RunFolder;
 pub(crate) use folder::read_json;
 pub use lock::RunLock;
 pub use log::EpisodeLog;
+pub use pareto::{FrontPoint, pareto_front};
 pub use policy::{LayerFigures, Policy, PolicyLayer};
 pub use progress::{PartTimer, Progress, Stage};
 pub use record::{EpisodeRecord, LayerAction};
@@ -55,6 +58,8 @@ pub mod files {
     pub const CHECKPOINT: &str = "checkpoint";
     /// [`super::Policy`].
     pub const POLICY: &str = "policy.json";
+    /// [`super::FrontPoint`]s.
+    pub const PARETO: &str = "pareto.json";
     /// [`super::Evaluation`].
     pub const EVALUATION: &str = "evaluation.json";
     /// [`super::Summary`].
