@@ -96,11 +96,11 @@ fn quads<const BYTES: usize>(
     words: usize,
     lanes: impl Fn(u32) -> [u32; 2],
 ) {
-    if pixel * 2 == words * BYTES {
-        // Whole quads in every pixel: one flat stream.
-        stream::<BYTES>(input, out, &lanes);
-        return;
-    }
+    // Whole quads in every pixel: one flat stream.
+    let (pixel, words) = match pixel * 2 == words * BYTES {
+        true => (input.len(), out.len()),
+        false => (pixel, words),
+    };
     let pixels = input.chunks_exact(pixel.max(1));
     for (p, o) in pixels.zip(out.chunks_exact_mut(words.max(1))) {
         stream::<BYTES>(p, o, &lanes);

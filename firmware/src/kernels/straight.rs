@@ -236,39 +236,34 @@ fn pixel(source: &Source, taps: &Taps, stored: &Stored, sums: &mut [i32]) {
     }
 }
 
-/// Pools, requantizes and stores the first `end` channels of `sums`, `[pixel]
-/// [padded]`.
-fn store(layer: &Layer, end: usize, padded: usize, sums: &[i32], output: &mut [u8]) {
+/// Pools, requantizes and stores the first `end` channels of `sums`, `[pixel][padded]`.
+fn store(layer: &Layer, end: usize, padded: usize, sums: &mut [i32], output: &mut [u8]) {
     let spec = layer.spec();
-    let bytes = (spec.output.pixel_bytes(spec.c_out) as usize).max(1);
-    // A pool of so few outputs joins all there are, but for an odd row or column.
-    let columns = usize::from(spec.conv_out().1);
-    for (out, pixel) in output.chunks_exact_mut(bytes).enumerate() {
-        let at = |i: usize| {
-            let pixel = if spec.pool == 2 {
-                i / 2 * columns + i % 2
-            } else {
-                out
-            };
-            sums.get(pixel * padded..).unwrap_or(&[])
-        };
-        match spec.pool {
-            2 => {
-                let [a, b, c, d] = [0, 1, 2, 3].map(at);
-                let sums = a.iter().zip(b).zip(c.iter().zip(d));
-                let sums = sums.map(|((a, b), (c, d))| *a.max(b).max(c).max(d));
-                channels(layer, sums.take(end), pixel);
+    if spec.pool == 2 {
+        // Of so few outputs a pool joins all.
+        let (first, others) = sums.split_at_mut_checked(padded).unwrap_or_default();
+        for other in others.chunks_exact(padded) {
+            for (sum, other) in first.iter_mut().zip(other) {
+                *sum = (*sum).max(*other);
             }
-            _ => channels(layer, at(0).iter().copied().take(end), pixel),
         }
+    }
+    let bytes = (spec.output.pixel_bytes(spec.c_out) as usize).max(1);
+    for (pixel, sums) in output
+        .chunks_exact_mut(bytes)
+        .zip(sums.chunks_exact(padded))
+    {
+        channels(layer, sums.get(..end).unwrap_or(sums), pixel);
     }
 }
 
 /// Stores a pixel.
-#[inline(always)]
-fn channels(layer: &Layer, sums: impl Iterator<Item = i32>, pixel: &mut [u8]) {
+fn channels(layer: &Layer, sums: &[i32], pixel: &mut [u8]) {
     let requants = layer.requants().as_chunks::<REQUANT_BYTES>().0;
-    let all = sums.zip(requants.iter().map(|&r| Requant::from_bytes(r)));
+    let all = sums
+        .iter()
+        .copied()
+        .zip(requants.iter().map(|&r| Requant::from_bytes(r)));
     let act = layer.spec().output;
     if act == Act::I32 {
         let words = pixel.as_chunks_mut::<4>().0;
