@@ -1,9 +1,15 @@
-//! `inspect`: the layers of a blob, a run or a model, a row each.
+//! `inspect`: the layers of a blob, a run or a model, a row each; of a blob also its kernels'
+//! code ([`code`]) and, on a board, each layer's cycles ([`measure`]).
+
+mod code;
+mod measure;
 
 use super::artifact::{self, Artifact, BlobFile};
+use super::board::BoardArgs;
 use super::output::Output;
 use super::table::Table;
 use super::units::{grouped, kib};
+use crate::board::spec;
 use crate::lower::{IntNet, from_blob};
 use crate::run::{Policy, RunConfig, files, read_json};
 use crate::vgg::{LayerKind, LayerShape, Pool, Vgg};
@@ -20,21 +26,54 @@ use std::process::ExitCode;
 pub(super) struct Args {
     /// A blob, a folder of a run, or a model (its folder or safetensors file).
     path: PathBuf,
+    #[command(flatten)]
+    board: BoardArgs,
 }
 
 /// Runs the command.
 pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
     let (text, value) = match artifact::open(&args.path)? {
-        Artifact::Blob(file) => blob(&file, &Cycles::default())?,
+        Artifact::Blob(file) => whole(&file, &Cycles::default(), args, output)?,
         Artifact::Model(network) => model(&network, &args.path)?,
         Artifact::Run { config, dir } => {
             let file = artifact::open_blob(&dir)?;
-            blob(&file, &Cycles::of_run(&dir, &config)?)?
+            let cycles = Cycles::of_run(&dir, &config)?;
+            whole(&file, &cycles, args, output)?
         }
     };
     output.result(&text);
     output.json(&value);
     Ok(ExitCode::SUCCESS)
+}
+
+/// All of a blob: its layers, the code that they need, and their cycles where a board is
+/// named.
+fn whole(
+    file: &BlobFile,
+    cycles: &Cycles,
+    args: &Args,
+    output: &Output,
+) -> Result<(String, Value)> {
+    let (mut text, mut value) = blob(file, cycles)?;
+    let checked = file.blob();
+    let names: Vec<String> = value["layers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|row| row["name"].as_str().unwrap_or_default().to_string())
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (board, _) = spec::find(args.board.name())?;
+    let (more, code) = code::kernels(&checked, &names, &board)?;
+    text += &format!("\n\n{more}");
+    value["code"] = code;
+    if args.board.board.is_some() {
+        let mut board = args.board.open(output)?;
+        let (more, measured) = measure::on_board(file, &names, &mut *board)?;
+        text += &format!("\n\n{more}");
+        value["measured"] = measured;
+    }
+    Ok((text, value))
 }
 
 /// Cycles of the layers with weights, as a run measured them; a global pool's count for the
