@@ -14,7 +14,7 @@ use shared::message::{BenchLayer, DeviceError};
 use shared::pattern::Pattern;
 use shared::semantics::REQUANT_BYTES;
 use shared::spec::{Encoding, LayerSpec};
-use shared::weights::{pack_dense, sparse};
+use shared::weights::{pack_channel, sparse};
 
 /// What a benchmark subtracts from each channel of an image.
 pub const R_C: u8 = 128;
@@ -24,6 +24,14 @@ const TABLE_BYTES: usize = 8;
 
 /// The weights that dense benchmark layers read, in flash on a board.
 pub static WEIGHTS: Weights = Weights::new();
+
+impl Weights {
+    /// The bytes, four a word.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 /// The canonical weights as aligned little-endian bytes.
 #[repr(C, align(16))]
@@ -134,13 +142,37 @@ pub fn run(
     arena: &mut [u8],
     timed: impl FnOnce(&mut dyn FnMut()),
 ) -> Result<u32, DeviceError> {
+    run_with(request, None, arena, timed)
+}
+
+/// The CRC-32 of the output with a block of dense `weights` in place of the canonical ones.
+///
+/// # Errors
+/// As [`run`].
+pub fn crc32_with(
+    request: &BenchLayer,
+    weights: &[u8],
+    arena: &mut [u8],
+) -> Result<u32, DeviceError> {
+    run_with(request, Some(weights), arena, |layer| layer())
+}
+
+fn run_with(
+    request: &BenchLayer,
+    own: Option<&[u8]>,
+    arena: &mut [u8],
+    timed: impl FnOnce(&mut dyn FnMut()),
+) -> Result<u32, DeviceError> {
     let (spec, seed) = (&request.spec, request.seed);
     let bound = arena_bytes(request)?;
     let limit = arena.len() as u32;
     let too_large = DeviceError::TooLarge { need: bound, limit };
     let plan = Plan::new(spec);
     let (data, stream) = arena.split_at_mut_checked(plan.end).ok_or(too_large)?;
-    let weights = weights(request, stream, too_large)?;
+    let weights = match own {
+        Some(own) => own,
+        None => weights(request, stream, too_large)?,
+    };
     let (data, scratch) = data.split_at_mut_checked(plan.scratch).ok_or(too_large)?;
     let (data, requants) = data.split_at_mut_checked(plan.requants).ok_or(too_large)?;
     let (input, output) = data.split_at_mut_checked(plan.output).ok_or(too_large)?;
@@ -257,7 +289,7 @@ fn pattern_weights<'a>(
             });
         } else {
             let len = spec.dense_channel_bytes() as usize;
-            pack_dense(sequence, spec.w_bits, weights.get_mut(end..end + len)?);
+            pack_channel(spec, sequence, weights.get_mut(end..end + len)?);
             end += len;
         }
     }

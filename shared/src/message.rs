@@ -18,11 +18,13 @@ pub const SCHEMA: u32 = {
         crate::spec::SOURCE,
         CRC32.checksum(include_bytes!("bench.rs")) ^ CRC32.checksum(include_bytes!("pattern.rs")),
         CRC32.checksum(include_bytes!("blob/error.rs")),
+        CRC32.checksum(include_bytes!("winograd.rs")),
     ];
     parts[0].rotate_left(1)
         ^ parts[1].rotate_left(2)
         ^ parts[2].rotate_left(3)
         ^ parts[3].rotate_left(4)
+        ^ parts[4].rotate_left(5)
 };
 
 /// Layers that a reply can time; a blob with more is refused by the board.

@@ -109,8 +109,8 @@ impl Pattern {
         Requant::new(bias, m, shift.min(31)).unwrap_or_default()
     }
 
-    /// The sequence of one output channel as it is stored, `[k_h][k_w][c_in4]` in order; as
-    /// much of it as `out` holds.
+    /// The sequence of one output channel, `[k_h][k_w][c_in4]` in order; as much of it as
+    /// `out` holds.
     pub fn fill_sequence(self, spec: &LayerSpec, data: (u32, u8), channel: u16, out: &mut [i8]) {
         out.fill(0);
         let (columns, c_in4) = (u32::from(spec.k_w).max(1), spec.c_in4().max(1));

@@ -5,6 +5,9 @@
 //! of 16-bit lanes: pair `j` holds elements `4·(j/2) + j%2` and that plus 2, because this
 //! is what UXTB16 and SXTB16 make of four bytes.
 
+use crate::spec::LayerSpec;
+use crate::winograd;
+
 /// Widths of the bit planes that a weight of `w_bits` below 8 is cut into, widest first.
 const PLANES: [u32; 3] = [4, 2, 1];
 
@@ -104,30 +107,146 @@ impl<'a> DenseChannel<'a> {
 /// # Panics
 /// Where `out` is shorter, or a weight does not fit `w_bits`.
 pub fn pack_dense(sequence: &[i8], w_bits: u8, out: &mut [u8]) {
+    for (e, &w) in sequence.iter().enumerate() {
+        put_dense(e, w, (w_bits, sequence.len()), out);
+    }
+}
+
+/// Writes element `e` of a channel of `len` weights of `w_bits`.
+fn put_dense(e: usize, w: i8, (w_bits, len): (u8, usize), out: &mut [u8]) {
     if w_bits >= 8 {
-        for (o, &w) in out.iter_mut().zip(sequence) {
-            *o = w as u8;
-        }
+        out[e] = w as u8;
         return;
     }
     let half = 1i32 << (w_bits - 1);
-    for (e, &w) in sequence.iter().enumerate() {
-        let field = i32::from(w) + half;
-        assert!(
-            (0..2 * half).contains(&field),
-            "weight {w} does not fit {w_bits} bits"
-        );
-        let (mut base, mut low) = (0, 0);
-        for plane in PLANES {
-            if u32::from(w_bits) & plane == 0 {
-                continue;
-            }
-            let (word, bit) = plane_position(e, plane);
-            let at = 4 * (base + word) + bit as usize / 8;
-            // A field never crosses a byte: planes divide 8.
-            out[at] |= ((field >> low & ((1 << plane) - 1)) as u8) << (bit % 8);
-            low += plane;
-            base += (sequence.len() * plane as usize).div_ceil(32);
+    let field = i32::from(w) + half;
+    assert!(
+        (0..2 * half).contains(&field),
+        "weight {w} does not fit {w_bits} bits"
+    );
+    let (mut base, mut low) = (0, 0);
+    for plane in PLANES {
+        if u32::from(w_bits) & plane == 0 {
+            continue;
+        }
+        let (word, bit) = plane_position(e, plane);
+        let at = 4 * (base + word) + bit as usize / 8;
+        // A field never crosses a byte: planes divide 8.
+        out[at] |= ((field >> low & ((1 << plane) - 1)) as u8) << (bit % 8);
+        low += plane;
+        base += (len * plane as usize).div_ceil(32);
+    }
+}
+
+/// One output channel's dense weights as a layer's kernel stores them.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredChannel<'a> {
+    spec: &'a LayerSpec,
+    planes: DenseChannel<'a>,
+}
+
+impl<'a> StoredChannel<'a> {
+    /// A view of `bytes`; `None` where they are fewer than the channel has.
+    #[must_use]
+    pub fn new(spec: &'a LayerSpec, bytes: &'a [u8]) -> Option<Self> {
+        let planes = DenseChannel::new(bytes, spec.sequence_len(), spec.w_bits)?;
+        Some(Self { spec, planes })
+    }
+
+    /// Weight `e` of the sequence; 0 past its end.
+    #[must_use]
+    pub fn get(&self, e: u32) -> i16 {
+        if e >= self.spec.sequence_len() {
+            return 0;
+        }
+        let stored = winograd::stored(self.spec, e);
+        if winograd::in_lanes(self.spec) {
+            lanes::get(self.planes.bytes, u32::from(self.spec.w_bits), stored)
+        } else {
+            self.planes.get(stored as usize)
+        }
+    }
+}
+
+/// Writes one output channel as `spec`'s kernel stores it, from its sequence in order.
+///
+/// `out` must be zeroed and have [`dense_channel_bytes`].
+///
+/// # Panics
+/// As [`pack_dense`].
+pub fn pack_channel(spec: &LayerSpec, sequence: &[i8], out: &mut [u8]) {
+    let (w_bits, len) = (spec.w_bits, sequence.len());
+    let in_lanes = winograd::in_lanes(spec);
+    for (e, &w) in (0..).zip(sequence) {
+        let stored = winograd::stored(spec, e);
+        if in_lanes {
+            lanes::put(out, u32::from(w_bits), stored, w);
+        } else {
+            put_dense(stored as usize, w, (w_bits, len), out);
+        }
+    }
+}
+
+/// Weights of 3, 5, 6 and 7 bits in lanes: bytes of a word are neighbouring channels.
+///
+/// A unit of `4 · groups` channels of one tap takes `w · groups / 8` words. Channel `4 · g + b`
+/// of the unit lies in byte `b` of its words, as the number `weight + 2^(w−1)`. The first groups
+/// fill each byte from below, as many as fit whole: `8 / w` a word, in order. The bits above
+/// them, low ones first and word after word, make up the other groups. So `word >> shift` under
+/// a mask in all four bytes yields four channels at once, mostly with no shift.
+pub mod lanes {
+    use super::word_at;
+
+    /// Groups of four channels in a unit: as few as fill whole words.
+    #[must_use]
+    pub const fn groups(w_bits: u32) -> u32 {
+        if w_bits.is_multiple_of(2) { 4 } else { 8 }
+    }
+
+    /// Word of the tap's, and bit of the lane, of bit `i` of group `g`.
+    const fn place(w_bits: u32, g: u32, i: u32) -> (u32, u32) {
+        let whole = if w_bits < 4 { 2 } else { 1 };
+        let direct = w_bits * groups(w_bits) / 8 * whole;
+        let rest = 8 - w_bits * whole;
+        if g < direct {
+            let shift = if whole == 2 { g % 2 * w_bits } else { 0 };
+            return (g / whole, shift + i);
+        }
+        let bit = (g - direct) * w_bits + i;
+        match (bit.checked_div(rest), bit.checked_rem(rest)) {
+            (Some(word), Some(above)) => (word, w_bits * whole + above),
+            _ => (0, 0),
+        }
+    }
+
+    /// Word and bit of bit `i` of the stored element `e`, from the channel's start.
+    const fn position(w_bits: u32, e: u32, i: u32) -> (usize, u32) {
+        let groups = groups(w_bits);
+        let (tap, c) = (e / (4 * groups), e % (4 * groups));
+        let (word, bit) = place(w_bits, c / 4, i);
+        let words = w_bits * groups / 8;
+        ((tap * words + word) as usize, 8 * (c % 4) + bit)
+    }
+
+    /// Stored element `e`, counted `[unit][tap][channel]`; bits past `bytes` are 0.
+    #[must_use]
+    pub fn get(bytes: &[u8], w_bits: u32, e: u32) -> i16 {
+        let field = (0..w_bits).fold(0, |field, i| {
+            let (word, bit) = position(w_bits, e, i);
+            field | (word_at(bytes, word) >> bit & 1) << i
+        });
+        field as i16 - (1 << (w_bits - 1))
+    }
+
+    /// Writes stored element `e`; `out` was zero there.
+    ///
+    /// # Panics
+    /// Where `out` is too short.
+    pub fn put(out: &mut [u8], w_bits: u32, e: u32, w: i8) {
+        let field = (i32::from(w) + (1 << (w_bits - 1))) as u32;
+        for i in 0..w_bits {
+            let (word, bit) = position(w_bits, e, i);
+            out[4 * word + bit as usize / 8] |= ((field >> i & 1) as u8) << (bit % 8);
         }
     }
 }
@@ -258,6 +377,36 @@ mod tests {
         (0..len)
             .map(|_| (rng.below(2 * max as u32 + 1) as i32 - max) as i8)
             .collect()
+    }
+
+    #[test]
+    fn kernels_read_what_was_packed_for_them_at_every_width() {
+        for w_bits in 2..=8 {
+            for c_in in [32, 37, 64] {
+                let spec = LayerSpec {
+                    kernel: crate::spec::Kernel::Winograd4,
+                    w_bits,
+                    ..LayerSpec::conv3x3(8, 8, c_in, 4)
+                };
+                let max = crate::semantics::weight_max(w_bits);
+                let sequence: Vec<i8> = (0..spec.sequence_len() as i32)
+                    .map(|e| (e * 37 % (2 * max + 1) - max) as i8)
+                    .collect();
+                let mut bytes = vec![0; spec.dense_channel_bytes() as usize];
+                pack_channel(&spec, &sequence, &mut bytes);
+                let channel = StoredChannel::new(&spec, &bytes).unwrap();
+                for (e, &w) in (0..).zip(&sequence) {
+                    assert_eq!(channel.get(e), i16::from(w), "{w_bits} bits, {e}");
+                }
+                // No bit is used twice, or the numbers above would not come out; none is left.
+                let used = unit_bits(&spec);
+                assert!(used.is_none_or(|used| used == 8 * bytes.len() as u32));
+            }
+        }
+    }
+
+    fn unit_bits(spec: &LayerSpec) -> Option<u32> {
+        winograd::unit(spec).map(|_| spec.sequence_len() * u32::from(spec.w_bits))
     }
 
     #[test]

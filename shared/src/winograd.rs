@@ -16,7 +16,9 @@
 //! (1,1,1), (1,−1,1), (0,0,1), f = (2, 2), exact where `4 · y` fits 32 bits. So it is exact
 //! wherever F(4x4,3x3) is.
 
-use crate::spec::{Kernel, LayerSpec};
+use crate::spec::{Encoding, Kernel, LayerSpec};
+use crate::weights::lanes;
+use serde::{Deserialize, Serialize};
 
 /// Output rows and columns of a tile of F(4x4,3x3).
 pub const TILE: u32 = 4;
@@ -66,20 +68,176 @@ pub const fn is_exact(kernel: Kernel, positive: u64, negative: u64, a_max: u32) 
     larger.saturating_mul(a_max as u64) < sum_limit(kernel)
 }
 
-/// Groups of four tiles in a strip of `rows` output rows.
+/// How a Winograd kernel cuts a layer into pieces that fit its scratch.
+///
+/// Tiles are taken a strip at a time, in groups of four (quads) that follow each other along
+/// the rows. Where input channels are done in several turns, the strip's tiles are transformed
+/// anew for each group of blocks of output channels, and the group's sums are kept meanwhile.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Tiling {
+    /// Quads of tiles in a strip; 0: all.
+    pub quads: u16,
+    /// Input channels at a time, a multiple of 4; 0: all.
+    pub channels: u16,
+    /// Blocks of output channels whose sums are kept; 0 where `channels` is.
+    pub blocks: u16,
+}
+
+impl Tiling {
+    /// Everything at once.
+    pub const WHOLE: Self = Self {
+        quads: 0,
+        channels: 0,
+        blocks: 0,
+    };
+
+    /// Whether this is [`Self::WHOLE`].
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.quads == 0 && self.channels == 0 && self.blocks == 0
+    }
+}
+
+/// Groups of four tiles of the whole layer, the last filled up.
 #[must_use]
-pub const fn quads(spec: &LayerSpec, rows: u16) -> u32 {
+pub const fn quads(spec: &LayerSpec) -> u32 {
     let side = spec.kernel.tile_side();
-    let columns = (spec.conv_out().1 as u32).div_ceil(side);
+    let (rows, columns) = spec.conv_out();
     (rows as u32)
         .div_ceil(side)
-        .saturating_mul(columns)
+        .saturating_mul((columns as u32).div_ceil(side))
         .div_ceil(4)
+}
+
+/// Quads of a strip.
+#[must_use]
+pub const fn strip_quads(spec: &LayerSpec) -> u32 {
+    match spec.tiling.quads {
+        0 => quads(spec),
+        some => some as u32,
+    }
+}
+
+/// Input channels that are done at a time, a multiple of 4.
+#[must_use]
+pub const fn chunk(spec: &LayerSpec) -> u32 {
+    match spec.tiling.channels {
+        0 => spec.c_in4(),
+        some => some as u32,
+    }
+}
+
+/// Whether input channels are done in several turns.
+#[must_use]
+pub const fn is_chunked(spec: &LayerSpec) -> bool {
+    spec.tiling.channels != 0
+}
+
+/// Sets of sums, one for a quad and a block, that are kept at a time.
+#[must_use]
+pub const fn slots(spec: &LayerSpec) -> u32 {
+    if is_chunked(spec) {
+        strip_quads(spec).saturating_mul(spec.tiling.blocks as u32)
+    } else {
+        1
+    }
+}
+
+/// Input channels whose weights for one tap share whole words, where the kernel transforms
+/// them straight from the blob; `None` where they are unpacked first, because they are sparse
+/// or `c_in4` is no multiple.
+///
+/// A unit's taps follow each other, so such a channel is stored in the order
+/// `[c_in4 / unit][9 taps][unit]`: one word for a unit and tap of 8, 4 and 2 bits, in the
+/// planes that all kernels use; `w_bits · unit / 32` words in the lanes of
+/// [`crate::weights::lanes`] of other widths. [`crate::weights::StoredChannel`] reads both.
+#[must_use]
+pub const fn unit(spec: &LayerSpec) -> Option<u32> {
+    if !spec.kernel.is_winograd() || !matches!(spec.encoding, Encoding::Dense) {
+        return None;
+    }
+    let unit = match spec.w_bits {
+        8 => 4,
+        4 => 8,
+        2 => 16,
+        other => 4 * lanes::groups(other as u32),
+    };
+    if spec.c_in4().is_multiple_of(unit) {
+        Some(unit)
+    } else {
+        None
+    }
+}
+
+/// Whether the weights are stored in the lanes of [`crate::weights::lanes`].
+#[must_use]
+pub const fn in_lanes(spec: &LayerSpec) -> bool {
+    unit(spec).is_some() && !matches!(spec.w_bits, 8 | 4 | 2)
+}
+
+/// Where element `e` of an output channel's sequence, `[k_h][k_w][c_in4]`, is stored.
+#[must_use]
+pub const fn stored(spec: &LayerSpec, e: u32) -> u32 {
+    let Some(unit) = unit(spec) else {
+        return e;
+    };
+    let (tap, c) = match e.checked_div(spec.c_in4()) {
+        Some(tap) => (tap, e % spec.c_in4()),
+        None => return e,
+    };
+    (c / unit * 9 + tap) * unit + c % unit
+}
+
+/// A multiple of what [`Tiling::channels`] must be.
+#[must_use]
+pub const fn channel_step(spec: &LayerSpec) -> u32 {
+    match unit(spec) {
+        Some(unit) => unit,
+        None => 4,
+    }
+}
+
+/// Bytes of weights as they are: of a block where they are unpacked first, of a unit as bytes
+/// where it is stored in lanes.
+#[must_use]
+pub const fn plain_bytes(spec: &LayerSpec) -> u32 {
+    match unit(spec) {
+        Some(unit) if in_lanes(spec) => 9 * unit,
+        Some(_) => 0,
+        None => spec.sequence_len().saturating_mul(4),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stored_order_is_a_permutation_that_keeps_a_units_taps_together() {
+        for (c_in, w_bits) in [(37, 8), (40, 4), (48, 2), (48, 5)] {
+            let spec = LayerSpec {
+                kernel: Kernel::Winograd4,
+                w_bits,
+                ..LayerSpec::conv3x3(8, 8, c_in, 4)
+            };
+            let mut seen = [false; 9 * 48];
+            for e in 0..spec.sequence_len() {
+                assert!(!core::mem::replace(
+                    &mut seen[stored(&spec, e) as usize],
+                    true
+                ));
+            }
+            let next_tap = stored(&spec, spec.c_in4());
+            assert_eq!(
+                next_tap,
+                unit(&spec).unwrap_or(spec.c_in4()),
+                "{w_bits} bits"
+            );
+        }
+    }
 
     #[test]
     fn nine_is_inverted() {

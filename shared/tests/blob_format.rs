@@ -338,7 +338,12 @@ fn hostile_blobs_with_a_right_checksum_are_named() {
         Err(Malformed::SectionLength),
         "width and section disagree"
     );
-    assert_eq!(forged(&[(layer(0) + 46, &[1])]), Err(Malformed::Reserved));
+    assert_eq!(forged(&[(layer(0) + 52, &[1])]), Err(Malformed::Reserved));
+    assert_eq!(
+        forged(&[(layer(0) + 46, &[1])]),
+        Err(Malformed::Layer(SpecError::Tiling)),
+        "the direct kernel has no tiles"
+    );
 }
 
 #[test]

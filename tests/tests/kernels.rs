@@ -13,7 +13,7 @@ use shared::bench::Rng;
 use shared::message::{BenchLayer, DeviceError};
 use shared::pattern::Pattern;
 use shared::semantics::weight_max;
-use shared::spec::{Encoding, Kernel, Kind, LayerSpec, SpecError};
+use shared::spec::{Encoding, Kernel, Kind, LayerSpec, SpecError, Tiling};
 use shared::winograd;
 
 /// Layers of a whole run, and of a run in process, which is fifty times slower.
@@ -115,7 +115,11 @@ fn conv(rng: &mut Rng, w_bits: u8, kernel: Kernel) -> LayerSpec {
         pool: pick(rng, &[1, 2]),
         ..LayerSpec::conv3x3(h, w, c_in, 1 + rng.below(9) as u16)
     };
-    in_strips(rng, base)
+    if direct {
+        in_strips(rng, base)
+    } else {
+        in_tiles(rng, LayerSpec { kernel, ..base })
+    }
 }
 
 /// With the whole height at once, or fewer rows.
@@ -126,6 +130,26 @@ fn in_strips(rng: &mut Rng, spec: LayerSpec) -> LayerSpec {
         strip_rows: pick(rng, &[rows, fewer]),
         ..spec
     }
+}
+
+/// For the Winograd kernels: all at once, in strips of some quads of tiles, and with input
+/// channels in turns.
+fn in_tiles(rng: &mut Rng, spec: LayerSpec) -> LayerSpec {
+    let spec = LayerSpec {
+        strip_rows: spec.conv_out().0,
+        ..spec
+    };
+    let channels = match rng.below(2) {
+        0 => 0,
+        _ => (winograd::channel_step(&spec) * (1 + rng.below(10))) as u16,
+    };
+    let blocks = 1 + rng.below(u32::from(spec.blocks())) as u16;
+    let tiling = Tiling {
+        quads: rng.below(4) as u16,
+        channels,
+        blocks: if channels == 0 { 0 } else { blocks },
+    };
+    LayerSpec { tiling, ..spec }
 }
 
 fn first_layer(rng: &mut Rng, w_bits: u8) -> LayerSpec {
@@ -251,6 +275,8 @@ fn the_generated_layers_cover_what_there_is() {
     assert!(count(&|r| r.spec.stride == 2) >= 10 && count(&|r| r.spec.k_h == 5) >= 5);
     assert!(count(&|r| r.spec.pool == 2) >= 60);
     assert!(count(&|r| r.spec.strip_rows < r.spec.conv_out().0) >= 25);
+    assert!(count(&|r| r.spec.tiling.quads > 0) >= 25);
+    assert!(count(&|r| r.spec.tiling.channels > 0) >= 25);
 }
 
 #[test]

@@ -10,7 +10,8 @@ use shared::bench::{Rng, fill_input};
 use shared::blob::{Layer, LayerRecord};
 use shared::semantics::{REQUANT_BYTES, Requant, weight_max};
 use shared::spec::{Encoding, Kernel, Kind, LayerSpec};
-use shared::weights::{pack_dense, sparse};
+use shared::weights::{pack_channel, sparse};
+use shared::winograd::{self, Tiling};
 
 /// What output buffers hold before a run.
 pub const UNTOUCHED: u8 = 0xa5;
@@ -164,7 +165,7 @@ pub fn pack(spec: &LayerSpec, sequences: &[Vec<i8>]) -> Vec<u8> {
         let bytes = spec.dense_channel_bytes() as usize;
         let mut out = vec![0; bytes * sequences.len()];
         for (s, o) in sequences.iter().zip(out.chunks_mut(bytes)) {
-            pack_dense(s, spec.w_bits, o);
+            pack_channel(spec, s, o);
         }
         return out;
     }
@@ -221,10 +222,21 @@ pub fn generate_winograd(rng: &mut Rng) -> LayerSpec {
             c_in: pick(rng, &[base.c_in, 4, 8, 32, 40]),
             ..base
         };
-        let rows = spec.conv_out().0;
-        let strip = spec.kernel.tile_side() as u16 * (1 + rng.below(4) as u16);
+        let channels = match rng.below(2) {
+            0 => 0,
+            _ => winograd::channel_step(&spec) as u16 * (1 + rng.below(4) as u16),
+        };
         let spec = LayerSpec {
-            strip_rows: if rng.below(2) == 0 { rows } else { strip },
+            strip_rows: spec.conv_out().0,
+            tiling: Tiling {
+                quads: rng.below(4) as u16,
+                channels,
+                blocks: if channels == 0 {
+                    0
+                } else {
+                    1 + rng.below(3) as u16
+                },
+            },
             ..spec
         };
         if spec.check().is_ok() {

@@ -9,7 +9,9 @@ use crate::lower::layer_in;
 use crate::search::LayerKey;
 use shared::message::{BenchLayer, DeviceError};
 use shared::pattern::Pattern;
-use shared::spec::LayerSpec;
+use shared::spec::{Kernel, LayerSpec, Tiling};
+use shared::weights::{StoredChannel, pack_dense};
+use shared::winograd;
 
 /// Seed of the data that layers are timed on.
 const SEED: u32 = 1;
@@ -132,11 +134,7 @@ pub fn time_layer(
         seed: SEED,
     };
     let whole = spec.blocks();
-    let counts = if spec.is_straight() {
-        FEW_STRAIGHT
-    } else {
-        FEW
-    };
+    let counts = few(&spec);
     let few = extent == Extent::Few && whole > counts[1] && spec.macs() > SMALL_MACS;
     if !few {
         let timing = checked(board, &request(whole.max(1)))?;
@@ -145,6 +143,15 @@ pub fn time_layer(
     let small = checked(board, &request(counts[0]))?;
     let large = checked(board, &request(counts[1]))?;
     Ok(layer_timing(spec, small, large, counts))
+}
+
+/// The counts of blocks to time: whole groups, where blocks come in groups.
+fn few(spec: &LayerSpec) -> [u16; 2] {
+    match spec.tiling.blocks {
+        0 if spec.is_straight() => FEW_STRAIGHT,
+        0 => FEW,
+        group => [group, group.saturating_mul(2)],
+    }
 }
 
 /// Puts the whole layer together from two counts of blocks, which may be the same.
@@ -202,8 +209,60 @@ pub fn expected_crc32(key: &LayerKey) -> Result<u32, TimingError> {
     })
 }
 
+/// The same by the direct kernel from the same weights, which it stores in another order.
+///
+/// # Errors
+/// [`TimingError::Layer`] where the layer makes no sense.
+pub fn direct_crc32(key: &LayerKey) -> Result<u32, TimingError> {
+    let spec = LayerSpec {
+        kernel: Kernel::Direct,
+        tiling: Tiling::WHOLE,
+        strip_rows: key.spec.conv_out().0,
+        ..key.spec
+    };
+    let request = BenchLayer {
+        spec,
+        blocks: spec.blocks(),
+        density_percent: key.density_percent,
+        pattern: Pattern::Typical,
+        seed: SEED,
+    };
+    if winograd::unit(&key.spec).is_none() {
+        return expected(&request);
+    }
+    let weights = in_order(&key.spec);
+    computed(&request, |arena| {
+        firmware::bench::crc32_with(&request, &weights, arena)
+    })
+}
+
+/// The canonical weights of a block, put into the order of its sequence.
+fn in_order(spec: &LayerSpec) -> Vec<u8> {
+    let bytes = spec.dense_channel_bytes() as usize;
+    let channels = usize::from(spec.c_out.min(spec.kernel.block_channels()));
+    let mut out = vec![0; bytes * channels];
+    let canonical = firmware::bench::WEIGHTS.bytes();
+    for (from, to) in canonical.chunks(bytes).zip(out.chunks_mut(bytes)) {
+        let stored = StoredChannel::new(spec, from);
+        let weight = |e| stored.map_or(0, |c| c.get(e) as i8);
+        let sequence: Vec<i8> = (0..spec.sequence_len()).map(weight).collect();
+        pack_dense(&sequence, spec.w_bits, to);
+    }
+    out
+}
+
 /// CRC-32 of the output that any board must give.
 fn expected(request: &BenchLayer) -> Result<u32, TimingError> {
+    computed(request, |arena| {
+        firmware::bench::expected_crc32(request, arena)
+    })
+}
+
+/// Gives `compute` an arena as large as `request` needs.
+fn computed(
+    request: &BenchLayer,
+    compute: impl FnOnce(&mut [u8]) -> Result<u32, DeviceError>,
+) -> Result<u32, TimingError> {
     let error = |error| TimingError::Layer {
         spec: Box::new(request.spec),
         error,
@@ -211,7 +270,7 @@ fn expected(request: &BenchLayer) -> Result<u32, TimingError> {
     let bytes = firmware::bench::arena_bytes(request).map_err(error)? as usize;
     let mut arena = vec![0u8; bytes + 4];
     let start = arena.as_ptr().align_offset(4);
-    firmware::bench::expected_crc32(request, &mut arena[start..start + bytes]).map_err(error)
+    compute(&mut arena[start..start + bytes]).map_err(error)
 }
 
 /// The layer in as many strips as leave room for the benchmark's tables; as it is where even
@@ -236,7 +295,7 @@ fn with_room(key: &LayerKey, arena: u32) -> Result<LayerSpec, TimingError> {
         }
         limit = limit.saturating_sub((need - arena).max(4));
         match layer_in(&key.spec, limit) {
-            Ok((smaller, _)) if smaller.strip_rows < spec.strip_rows => spec = smaller,
+            Ok((smaller, _)) if smaller.scratch_bytes() < spec.scratch_bytes() => spec = smaller,
             Ok(_) if limit > 0 => {}
             _ => return Ok(key.spec),
         }

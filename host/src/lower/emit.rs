@@ -7,7 +7,7 @@ use shared::blob::write::{LayerData, blob_bytes, write};
 use shared::blob::{Blob, HEADER_BYTES, Header, LAYER_BYTES, LayerRecord};
 use shared::semantics::REQUANT_BYTES;
 use shared::spec::{Encoding, LayerSpec};
-use shared::weights::{pack_dense, sparse};
+use shared::weights::{pack_channel, sparse};
 
 /// Bytes of one layer's weight section in each encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +132,10 @@ pub fn emit(net: &IntNet, plan: &MemoryPlan) -> Result<Emitted, LowerError> {
         plan.layers.len(),
         "the plan belongs to another network"
     );
-    let sections: Vec<Vec<u8>> = net.layers.iter().map(weight_section).collect();
+    let places = net.layers.iter().zip(&plan.layers);
+    let sections: Vec<Vec<u8>> = places
+        .map(|(layer, place)| weight_section(layer, &place.spec))
+        .collect();
     let layers: Vec<LayerData> = net
         .layers
         .iter()
@@ -177,8 +180,8 @@ fn header(net: &IntNet, plan: &MemoryPlan) -> Header {
     }
 }
 
-fn weight_section(layer: &IntLayer) -> Vec<u8> {
-    let s = &layer.spec;
+/// The weights of a layer in the order that the planned kernel takes.
+fn weight_section(layer: &IntLayer, s: &LayerSpec) -> Vec<u8> {
     if !s.has_weights() {
         return Vec::new();
     }
@@ -187,7 +190,7 @@ fn weight_section(layer: &IntLayer) -> Vec<u8> {
             let channel = s.dense_channel_bytes() as usize;
             let mut out = vec![0; channel * usize::from(s.c_out)];
             for (o, bytes) in out.chunks_exact_mut(channel).enumerate() {
-                pack_dense(&sequence_of(layer, o), s.w_bits, bytes);
+                pack_channel(s, &sequence_of(layer, o), bytes);
             }
             out
         }

@@ -14,33 +14,6 @@ const PER_MAC: f64 = 1.06;
 const PER_OUTPUT: f64 = 12.0;
 /// Cycles of unpacking a weight for the direct kernel.
 const PER_WEIGHT: f64 = 3.0;
-/// Cycles of one multiply-accumulate of transformed values, zeroing and storing included.
-const PER_PRODUCT: f64 = 1.1;
-/// How much longer the portable input transform takes, which serves channels that are left
-/// over by groups of four.
-const PORTABLE_INPUT: f64 = 20.0;
-
-/// Cycles of a Winograd kernel's transforms.
-struct Transforms {
-    /// Of the 3x3 weights of one pair of channels, unpacking included.
-    filter: f64,
-    /// Of one channel of an input tile.
-    input: f64,
-    /// Of one channel of an output tile, requantization included.
-    output: f64,
-}
-
-const WINOGRAD_4: Transforms = Transforms {
-    filter: 84.0,
-    input: 90.0,
-    output: 350.0,
-};
-const WINOGRAD_2: Transforms = Transforms {
-    filter: 47.0,
-    input: 65.0,
-    output: 95.0,
-};
-
 /// Whether `kernel` computes such a layer, its weights aside; exactness is another question,
 /// see [`winograd::is_exact`].
 #[must_use]
@@ -155,33 +128,8 @@ pub fn predicted_cycles(s: &LayerSpec) -> f64 {
                 + strips * taps * c_out * PER_WEIGHT
         }
         Kernel::Narrow => outputs * f64::from(9 * s.c_in) * PER_MAC + outputs * PER_OUTPUT,
-        Kernel::Winograd4 | Kernel::Winograd2 => {
-            let quads: u32 = strip_quads(s);
-            let tiles = 4.0 * f64::from(quads);
-            let products = tiles * f64::from(winograd::positions(s.kernel)) * c_in * c_out;
-            let each = match s.kernel {
-                Kernel::Winograd2 => WINOGRAD_2,
-                _ => WINOGRAD_4,
-            };
-            // The last channels of a pixel, where they are no group of four.
-            let whole = f64::from(s.c_in / 4 * 4);
-            let input = each.input * (whole + (c_in - whole) * PORTABLE_INPUT);
-            products * PER_PRODUCT
-                + tiles * (input + c_out * each.output)
-                + strips * c_in * c_out * each.filter
-        }
+        Kernel::Winograd4 | Kernel::Winograd2 => super::winograd::cycles(s),
     }
-}
-
-fn strip_quads(s: &LayerSpec) -> u32 {
-    let (rows, strip) = (s.conv_out().0, s.strip_rows.max(1));
-    let rest = rows % strip;
-    let last = if rest > 0 {
-        winograd::quads(s, rest)
-    } else {
-        0
-    };
-    u32::from(rows / strip) * winograd::quads(s, strip) + last
 }
 
 #[cfg(test)]

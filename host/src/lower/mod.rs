@@ -19,6 +19,7 @@ mod quantize;
 mod read;
 mod simulate;
 mod specs;
+mod winograd;
 
 pub use calibrate::{ActivationRanges, calibrate};
 pub use centre::{Centred, INPUT_STEP, centre, layer_name};
@@ -33,3 +34,4 @@ pub use quantize::quantize;
 pub use read::from_blob;
 pub use simulate::{accuracy, argmax, simulate};
 pub use specs::{Bits, NamedSpec, specs};
+pub use winograd::tiled;

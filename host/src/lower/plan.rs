@@ -3,8 +3,9 @@
 use super::LowerError;
 use super::integer::IntNet;
 use super::kernel::choose_kernel;
+use super::winograd;
 use shared::act::Act;
-use shared::spec::{Kernel, LayerSpec};
+use shared::spec::{LayerSpec, Tiling};
 
 /// One layer with its place in the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,11 +58,14 @@ pub fn plan(net: &IntNet, limit: u32) -> Result<MemoryPlan, LowerError> {
 /// The layer with the fewest strips that fit `limit`, and the bytes that it then needs;
 /// `Err` with the bytes that the smallest strip needs.
 pub fn layer_in(spec: &LayerSpec, limit: u32) -> Result<(LayerSpec, u32), u64> {
+    if spec.kernel.is_winograd() {
+        let tensors = need(spec) - u64::from(spec.scratch_bytes()).next_multiple_of(4);
+        let scratch = u64::from(limit).saturating_sub(tensors);
+        let cut = winograd::tiled(spec, scratch).map_err(|scratch| tensors + scratch)?;
+        return Ok((cut, need(&cut) as u32));
+    }
     let rows = spec.conv_out().0;
-    let step = match spec.kernel {
-        Kernel::Direct | Kernel::Narrow => u16::from(spec.pool.max(1)),
-        Kernel::Winograd4 | Kernel::Winograd2 => spec.kernel.tile_side() as u16,
-    };
+    let step = u16::from(spec.pool.max(1));
     let mut strips = 1;
     loop {
         // The smallest strip of whole pooled rows that gives this many strips.
@@ -72,6 +76,7 @@ pub fn layer_in(spec: &LayerSpec, limit: u32) -> Result<(LayerSpec, u32), u64> {
             .max(1);
         let candidate = LayerSpec {
             strip_rows: strip,
+            tiling: Tiling::WHOLE,
             ..*spec
         };
         let need = need(&candidate);

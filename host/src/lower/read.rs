@@ -5,7 +5,7 @@ use firmware::engine::{EngineError, verify_streams};
 use shared::act::Act;
 use shared::blob::{Blob, Layer};
 use shared::spec::{Encoding, Kind, LayerSpec};
-use shared::weights::{DenseChannel, sparse};
+use shared::weights::{StoredChannel, sparse};
 
 /// The integer network in `blob`, for the host's simulation.
 ///
@@ -103,8 +103,8 @@ fn read_block(layer: &Layer, block: u16, out: &mut [i8]) -> Result<(), sparse::C
     }
     let stored = bytes.chunks_exact(s.dense_channel_bytes() as usize);
     for (sequence, bytes) in out.chunks_exact_mut(len).zip(stored) {
-        let channel = DenseChannel::new(bytes, s.sequence_len(), s.w_bits);
-        for (e, w) in sequence.iter_mut().enumerate() {
+        let channel = StoredChannel::new(s, bytes);
+        for (e, w) in (0..).zip(sequence) {
             *w = channel.map_or(0, |c| c.get(e) as i8);
         }
     }

@@ -2,12 +2,12 @@
 
 use super::error::{BlobError, Malformed};
 use crate::act::Act;
-use crate::spec::{Encoding, Kernel, Kind, LayerSpec};
+use crate::spec::{Encoding, Kernel, Kind, LayerSpec, Tiling};
 
 /// The first four bytes of a blob.
 pub const MAGIC: [u8; 4] = *b"PRSB";
 /// The version of the format that this code reads and writes.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = 48;
 /// Bytes of one layer record.
@@ -140,10 +140,10 @@ impl LayerRecord {
                 at: at + 11,
             });
         }
-        if let Some(i) = b[46..].iter().position(|&x| x != 0) {
+        if let Some(i) = b[52..].iter().position(|&x| x != 0) {
             return Err(BlobError {
                 what: Malformed::Reserved,
-                at: at + 46 + i as u32,
+                at: at + 52 + i as u32,
             });
         }
         let spec = LayerSpec {
@@ -163,6 +163,11 @@ impl LayerRecord {
             c_in: u16_at(b, 16),
             c_out: u16_at(b, 18),
             strip_rows: u16_at(b, 44),
+            tiling: Tiling {
+                quads: u16_at(b, 46),
+                channels: u16_at(b, 48),
+                blocks: u16_at(b, 50),
+            },
         };
         let [in_off, out_off, scratch_off] = [20, 24, 28].map(|i| u32_at(b, i));
         let [weights_off, weights_len, requant_off] = [32, 36, 40].map(|i| u32_at(b, i));
@@ -202,7 +207,11 @@ impl LayerRecord {
         for (i, v) in offsets.into_iter().enumerate() {
             b[20 + 4 * i..24 + 4 * i].copy_from_slice(&v.to_le_bytes());
         }
-        b[44..46].copy_from_slice(&s.strip_rows.to_le_bytes());
+        let t = s.tiling;
+        let cuts = [s.strip_rows, t.quads, t.channels, t.blocks];
+        for (i, v) in cuts.into_iter().enumerate() {
+            b[44 + 2 * i..46 + 2 * i].copy_from_slice(&v.to_le_bytes());
+        }
         b
     }
 }

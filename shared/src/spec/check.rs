@@ -31,6 +31,8 @@ pub enum SpecError {
     TooLarge,
     /// The kernel does not compute such a layer.
     Kernel,
+    /// More is asked for at a time than there is, or the kernel is not cut like this.
+    Tiling,
 }
 
 impl LayerSpec {
@@ -76,6 +78,9 @@ impl LayerSpec {
     }
 
     const fn check_kernel(&self) -> Result<(), SpecError> {
+        if !self.kernel.is_winograd() && !self.tiling.is_whole() {
+            return Err(SpecError::Tiling);
+        }
         if matches!(self.kernel, Kernel::Direct) {
             return Ok(());
         }
@@ -87,14 +92,27 @@ impl LayerSpec {
         if !conv3x3 || self.stride != 1 || !formats {
             return Err(SpecError::Kernel);
         }
-        if matches!(self.kernel, Kernel::Narrow) {
-            return Ok(());
+        if self.kernel.is_winograd() {
+            self.check_tiling()
+        } else {
+            Ok(())
         }
-        let whole = self.strip_rows == self.conv_out().0;
-        if !whole && !(self.strip_rows as u32).is_multiple_of(self.kernel.tile_side()) {
+    }
+
+    const fn check_tiling(&self) -> Result<(), SpecError> {
+        if self.strip_rows != self.conv_out().0 {
             return Err(SpecError::Strip);
         }
-        Ok(())
+        let t = self.tiling;
+        let quads = t.quads as u32 <= winograd::quads(self);
+        let channels = (t.channels as u32).is_multiple_of(winograd::channel_step(self))
+            && (t.channels as u32) < self.c_in4();
+        let blocks = t.blocks <= self.blocks() && (t.blocks == 0) == (t.channels == 0);
+        if quads && channels && blocks {
+            Ok(())
+        } else {
+            Err(SpecError::Tiling)
+        }
     }
 
     const fn check_geometry(&self) -> Result<(), SpecError> {
@@ -149,9 +167,9 @@ impl LayerSpec {
             Kernel::Direct => strip + sequence * 4 + LINES as u64 * self.conv_out().1 as u64 * 8,
             Kernel::Narrow => narrow::bytes(self),
             Kernel::Winograd4 | Kernel::Winograd2 => {
-                let quads = winograd::quads(self, self.strip_rows) as u64;
                 let pair = winograd::positions(self.kernel) as u64 * self.c_in4() as u64 * 2;
-                pair * (4 * quads + 2) + sequence * 4 + winograd::sum_bytes(self.kernel) as u64
+                let sums = winograd::sum_bytes(self.kernel) as u64 * winograd::slots(self) as u64;
+                pair * (4 * winograd::strip_quads(self) as u64 + 2) + sequence * 4 + sums
             }
         };
         // Twice the sequence at 8 bits is an upper bound of any encoding of a channel.
@@ -170,6 +188,36 @@ impl LayerSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tiling_is_of_what_there_is() {
+        use crate::spec::Tiling;
+        let with = |kernel, [quads, channels, blocks]: [u16; 3]| LayerSpec {
+            kernel,
+            tiling: Tiling {
+                quads,
+                channels,
+                blocks,
+            },
+            ..LayerSpec::conv3x3(8, 8, 37, 5)
+        };
+        for tiling in [[0, 0, 0], [1, 0, 0], [0, 4, 3], [1, 36, 1]] {
+            assert_eq!(with(Kernel::Winograd4, tiling).check(), Ok(()));
+        }
+        for tiling in [
+            [2, 0, 0],
+            [0, 40, 1],
+            [0, 6, 1],
+            [0, 4, 0],
+            [0, 0, 1],
+            [0, 4, 4],
+        ] {
+            let wrong = with(Kernel::Winograd4, tiling).check();
+            assert_eq!(wrong, Err(SpecError::Tiling), "{tiling:?}");
+        }
+        let direct = with(Kernel::Direct, [1, 0, 0]).check();
+        assert_eq!(direct, Err(SpecError::Tiling));
+    }
 
     #[test]
     fn nonsense_is_named() {

@@ -74,6 +74,12 @@ impl Kernel {
         }
     }
 
+    /// Whether this is one of the two Winograd kernels.
+    #[must_use]
+    pub const fn is_winograd(self) -> bool {
+        matches!(self, Self::Winograd4 | Self::Winograd2)
+    }
+
     /// Output channels that one block holds.
     #[must_use]
     pub const fn block_channels(self) -> u16 {

@@ -8,6 +8,7 @@ mod check;
 mod kinds;
 mod scratch;
 
+pub use crate::winograd::Tiling;
 pub use ability::{Abilities, Ability};
 pub use check::SpecError;
 pub use kinds::{Encoding, Kernel, Kind};
@@ -71,7 +72,10 @@ pub struct LayerSpec {
     /// 2: a 2x2 max-pool follows, fused; 1: none.
     pub pool: u8,
     /// Output rows (before the pool) that are computed from one expansion of input rows.
+    /// The Winograd kernels have the whole map here and cut it as [`Self::tiling`] says.
     pub strip_rows: u16,
+    /// How a Winograd kernel is cut to fit scratch; [`Tiling::WHOLE`] for the others.
+    pub tiling: Tiling,
 }
 impl LayerSpec {
     /// A 3x3, stride 1, pad 1 convolution from and to 8 bits with dense weights, whole
@@ -95,6 +99,7 @@ impl LayerSpec {
             pad: 1,
             pool: 1,
             strip_rows: h,
+            tiling: Tiling::WHOLE,
         }
     }
 

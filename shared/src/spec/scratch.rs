@@ -10,8 +10,10 @@ pub const LINES: u16 = 4;
 /// How a kernel divides its scratch, in bytes, in this order.
 ///
 /// The Winograd kernels hold transformed values as `i16`: groups of four input tiles,
-/// `[quad][p][c_in4][4]` with 36 or 16 positions `p`, then weights, `[p][c_in4][2]`, then in
-/// one place first the weights as they are and afterwards the sums, `[2][4][p]` as `i32`.
+/// `[quad][p][channels][4]` with 36 or 16 positions `p` and as many channels as are done at a
+/// time, then weights, `[p][channels][2]`. Last come weights as they are, where they cannot be
+/// read from flash, and sums, `[2][4][p]` as `i32`, for each block and quad at a time: in one
+/// place where all input channels are done at once, else one behind the other.
 /// [`narrow`] has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScratchPlan {
@@ -123,14 +125,20 @@ impl LayerSpec {
     }
 
     const fn winograd_scratch(&self) -> ScratchPlan {
-        let pair = winograd::positions(self.kernel).saturating_mul(self.c_in4() / 2 * 4);
-        let sums = winograd::sum_bytes(self.kernel);
-        let quads = winograd::quads(self, self.strip_rows);
-        let weights = self.sequence_len().saturating_mul(4);
+        let pair = winograd::positions(self.kernel).saturating_mul(winograd::chunk(self) / 2 * 4);
+        let sums = winograd::sum_bytes(self.kernel).saturating_mul(winograd::slots(self));
+        let plain = winograd::plain_bytes(self);
+        let quads = winograd::strip_quads(self);
         ScratchPlan {
             activations: pair.saturating_mul(4).saturating_mul(quads),
             weights: pair.saturating_mul(2),
-            accumulators: if weights > sums { weights } else { sums },
+            accumulators: if winograd::is_chunked(self) {
+                plain.saturating_add(sums)
+            } else if plain > sums {
+                plain
+            } else {
+                sums
+            },
         }
     }
 }

@@ -1,56 +1,51 @@
-@ F(2x2,3x3): what differs from m4.S, whose macros this uses.
+@ F(2x2,3x3); begins with macros of m4.S.
+
+    wg_multiply pressboard_winograd_multiply2, 16
 
 @ ---- Weights: one channel ---------------------------------------------------------------
-@ r2-r10 the taps of a pair, r1 where it goes; s0-s3 as in m4.S, steps 8 and 248 in turn.
+@ r2-r10 the taps of a pair, r1 + `base` where it goes.
     .macro wg2_row a, b, c, row
-    str \a, [r1, #16*\row]
-    str \c, [r1, #16*(12+\row)]
+    str \a, [r1, #base+16*\row]
+    str \c, [r1, #base+16*(12+\row)]
     sadd16 r0, \a, \c
     sadd16 \a, r0, \b
     ssub16 \b, r0, \b
-    str \a, [r1, #16*(4+\row)]
-    str \b, [r1, #16*(8+\row)]
+    str \a, [r1, #base+16*(4+\row)]
+    str \b, [r1, #base+16*(8+\row)]
     .endm
 
 @ A column of taps: (a, b, c) becomes rows a, sum = a + b + c, b = a - b + c, c.
-    .macro wg2_column a, b, c, sum
-    sadd16 r0, \a, \c
-    sadd16 \sum, r0, \b
-    ssub16 \b, r0, \b
+    .macro wg2_column bits, a, b, c, sum
+    sadd\bits r0, \a, \c
+    sadd\bits \sum, r0, \b
+    ssub\bits \b, r0, \b
     .endm
 
+    .macro wg2_columns bits
+    wg2_column \bits, r2, r5, r8, r11
+    wg2_column \bits, r3, r6, r9, r12
+    wg2_column \bits, r4, r7, r10, lr
+    .endm
+
+    .macro wg2_rows row
+    \row r2, r3, r4, 0
+    \row r11, r12, lr, 1
+    \row r5, r6, r7, 2
+    \row r8, r9, r10, 3
+    .endm
+
+@ From lanes. s0-s3 as in m4_4x4.S, steps 8 and 248 in turn.
     wg_function pressboard_winograd_weights2
     push {r4-r11, lr}
     vmov s0, r0
     vmov s1, r2
-    lsl r3, r2, #3
     vmov s2, r3
     mov r3, #8
     vmov s3, r3
 1:
-    vmov r0, s0
-    vmov r11, s2
-    add r12, r0, #8
-    vmov s0, r12
-    add r12, r11, r11, lsl #1
-    ldr r2, [r0]
-    ldr r3, [r0, r11]
-    ldr r4, [r0, r11, lsl #1]
-    add r0, r0, r12
-    add lr, r0, r12
-    ldr r5, [r0]
-    ldr r6, [r0, r11]
-    ldr r7, [r0, r11, lsl #1]
-    ldr r8, [lr]
-    ldr r9, [lr, r11]
-    ldr r10, [lr, r11, lsl #1]
-    wg2_column r2, r5, r8, r11
-    wg2_column r3, r6, r9, r12
-    wg2_column r4, r7, r10, lr
-    wg2_row r2, r3, r4, 0
-    wg2_row r11, r12, lr, 1
-    wg2_row r5, r6, r7, 2
-    wg2_row r8, r9, r10, 3
+    wg_plain_taps
+    wg2_columns 16
+    wg2_rows wg2_row
     vmov r2, s3
     vmov r3, s1
     add r1, r1, r2
@@ -60,6 +55,82 @@
     vmov s1, r3
     bne 1b
     pop {r4-r11, pc}
+
+@ Two units a turn; of an odd number the first turn does one. Entered with s0 words, r1
+@ place, r2 units.
+    .macro wg2_bytes at
+    .set base, \at
+    wg_stored_bytes 0
+    wg2_columns 16
+    wg2_rows wg2_row
+    .set base, \at+8
+    wg_stored_bytes 1
+    wg2_columns 16
+    wg2_rows wg2_row
+    .set base, 0
+    .endm
+
+    wg_function pressboard_winograd_weights2_byte
+    push {r4-r11, lr}
+    vmov s0, r0
+    add r3, r1, r2, lsl #8      @ end of the places
+    vmov s1, r3
+    tst r2, #1
+    beq 1f
+    sub r1, r1, #256
+    b 2f
+1:
+    wg2_bytes 0
+2:
+    wg2_bytes 256
+    vmov r0, s1
+    add r1, r1, #512
+    cmp r1, r0
+    bne 1b
+    pop {r4-r11, pc}
+
+@ From fields of 4 or 2 bits, all of it in lanes of 8 bits, which hold 9 times 8: four
+@ channels at a time, of which the last two go `far` behind the others.
+    .macro wg2_put x, row, column
+    sxtb16 r0, \x
+    str r0, [r1, #base+16*(4*\column+\row)]
+    sxtb16 r0, \x, ror #8
+    str r0, [r1, #base+far+16*(4*\column+\row)]
+    .endm
+
+    .macro wg2_narrow_row a, b, c, row
+    wg2_put \a, \row, 0
+    wg2_put \c, \row, 3
+    sadd8 r0, \a, \c
+    sadd8 \a, r0, \b
+    ssub8 \b, r0, \b
+    wg2_put \a, \row, 1
+    wg2_put \b, \row, 2
+    .endm
+
+    .macro wg2_fields shift, mask, half, last
+    wg_stored_fields \shift, \mask, \half, \last
+    wg2_columns 8
+    wg2_rows wg2_narrow_row
+    .endm
+
+    wg_begin pressboard_winograd_weights2_nibble
+    .set far, 256
+    wg2_fields 0, 0x0f0f0f0f, 0x08080808, 0
+    .set base, 8
+    wg2_fields 4, 0x0f0f0f0f, 0x08080808, 1
+    wg_end 512
+
+    wg_begin pressboard_winograd_weights2_crumb
+    .set far, 512
+    wg2_fields 0, 0x03030303, 0x02020202, 0
+    .set base, 8
+    wg2_fields 2, 0x03030303, 0x02020202, 0
+    .set base, 256
+    wg2_fields 4, 0x03030303, 0x02020202, 0
+    .set base, 264
+    wg2_fields 6, 0x03030303, 0x02020202, 1
+    wg_end 1024
 
 @ ---- Input: one tile ---------------------------------------------------------------------
 @ Results: x0, sum, x2, x3; x1 is used up. No lane leaves 16 bits.
@@ -85,9 +156,13 @@
     .if \edge
     vmov r10, s\mask
     .endif
+    .if \edge == 2
+    cmp r10, #0
+    beq .Lwg2_absent_\row
+    .endif
     wg_load r1, 0, \edge, \bytes, [r7]
-    wg_load r2, 1, \edge, \bytes, [r7, r8]
-    wg_load r3, 2, \edge, \bytes, [r7, r8, lsl #1]
+    wg_load r2, 1, (\edge == 1), \bytes, [r7, r8]
+    wg_load r3, 2, (\edge == 1), \bytes, [r7, r8, lsl #1]
     wg_load r4, 3, \edge, \bytes, [r7, r9]
     add r7, r7, #\bytes
     vmov s\row, r7
@@ -102,19 +177,23 @@
     .endr
     wg2_axis r1, r2, r3, r4, r11
     wg2_spill 64+16*\row, r1, r11, r3, r4
+    .if \edge == 2
+.Lwg2_there_\row:
+    .endif
     .endm
 
-    .macro wg2_input name, edge, bytes
-    wg_function \name
-    push {r4-r11, lr}
-    vldm r0, {s0-s15}
-    ldr r0, [r0, #64]
-    sub sp, sp, #132
-1:
-    wg2_input_row 0, 6, \edge, \bytes
-    wg2_input_row 1, 7, \edge, \bytes
-    wg2_input_row 2, 8, \edge, \bytes
-    wg2_input_row 3, 9, \edge, \bytes
+@ A row that does not exist.
+    .macro wg2_absent_row row
+.Lwg2_absent_\row:
+    mov r1, #0
+    .irp at, 0, 4, 8, 12, 64, 68, 72, 76
+    str r1, [sp, #\at+16*\row]
+    .endr
+    b .Lwg2_there_\row
+    .endm
+
+@ Both halves' columns, the same for all inputs.
+    wg_function pressboard_winograd_columns2
     vmov r8, s14
     add r10, r8, r8, lsl #1
     .irp half, 0, 1
@@ -133,22 +212,43 @@
     sub r0, r0, r8, lsl #4
     add r0, r0, #16
     .endr
+    bx lr
+
+    .macro wg2_input name, edge, bytes
+    wg_function \name
+    push {r4-r11, lr}
+    vldm r0, {s0-s15}
+    ldr r0, [r0, #64]
+    sub sp, sp, #132
+1:
+    wg2_input_row 0, 6, \edge, \bytes
+    wg2_input_row 1, 7, \edge, \bytes
+    wg2_input_row 2, 8, \edge, \bytes
+    wg2_input_row 3, 9, \edge, \bytes
+    bl pressboard_winograd_columns2
     vmov r1, s15
     subs r1, r1, #1
     vmov s15, r1
     bne 1b
     add sp, sp, #132
     pop {r4-r11, pc}
+    .if \edge == 2
+    .irp row, 0, 1, 2, 3
+    wg2_absent_row \row
+    .endr
+    .endif
     .endm
 
     wg2_input pressboard_winograd_input2, 0, 4
+    wg2_input pressboard_winograd_border2, 2, 4
     wg2_input pressboard_winograd_edge2, 1, 4
     wg2_input pressboard_winograd_edge2_u4, 1, 2
     wg2_input pressboard_winograd_edge2_u2, 1, 1
 
-@ ---- Output: back to 2x2 sums of 2 channels x 4 tiles, pool, requantize, store ------------
-@ s0-s3 places, s4-s9 bias, multiplier and shift of both channels, s10 step to the next row,
-@ s11 to the next column (positions count columns first).
+@ ---- Output: back to 2x2 sums of channels x 4 tiles, pool, requantize, store --------------
+@ s0 the next place, s1 the first, s2 their end, s3 the second channel's parameters, s4-s6
+@ bias, multiplier and shift, s7 channel, s8 channels, s10 step to the next row, s11 to the
+@ next column (positions count columns first).
     .macro wg2_back
     ldm r0!, {r1-r8}
     add r9, r2, r3
@@ -189,23 +289,28 @@
     wg_function \name
     push {r4-r11, lr}
     ldr r4, [sp, #36]
-    vldm r1, {s0-s3}
-    vldm r2, {s4-s9}
+    ldr r5, [sp, #44]
+    vldm r2!, {s4-s6}
+    vmov s0, r1
+    vmov s1, r1
+    add r6, r1, #16
+    vmov s2, r6
+    vmov s3, r2
+    mov r6, #0
+    vmov s7, r6
+    vmov s8, r5
     vmov s10, r3
     vmov s11, r4
-    .irp co, 0, 1
-    .irp t, 0, 1, 2, 3
+1:
     wg2_back
-    .if \co
-    vmov r9, s7
-    vmov r10, s8
-    vmov r11, s9
-    .else
+    vmov lr, s0
+    vmov r5, s7
+    ldr r12, [lr], #4
     vmov r9, s4
     vmov r10, s5
     vmov r11, s6
-    .endif
-    vmov r12, s\t
+    vmov s0, lr
+    add r12, r12, r5
     .if \pool
     cmp r1, r2
     it lt
@@ -217,7 +322,7 @@
     it lt
     movlt r1, r3
     wg2_requantize r1
-    strb r1, [r12, #\co]
+    strb r1, [r12]
     .else
     vmov r5, s10
     vmov r6, s11
@@ -228,13 +333,26 @@
     wg2_requantize r3
     add r8, r5, r6
     wg2_requantize r4
-    strb r1, [r12, #\co]
-    strb r2, [r5, #\co]
-    strb r3, [r7, #\co]
-    strb r4, [r8, #\co]
+    strb r1, [r12]
+    strb r2, [r5]
+    strb r3, [r7]
+    strb r4, [r8]
     .endif
-    .endr
-    .endr
+    vmov r5, s2
+    cmp lr, r5
+    bne 1b
+    vmov r5, s7
+    vmov r6, s8
+    add r5, r5, #1
+    cmp r5, r6
+    beq 2f
+    vmov s7, r5
+    vmov lr, s1
+    vmov r6, s3
+    vmov s0, lr
+    vldm r6, {s4-s6}
+    b 1b
+2:
     pop {r4-r11, pc}
     .endm
 

@@ -1,4 +1,5 @@
-//! What the assembly in `m4.S`, `m4_output.S` and `m4_2x2.S` takes.
+//! What the assembly takes: `m4.S` has what the two kernels share, `m4_4x4.S` and
+//! `m4_4x4_output.S` the rest of F(4x4,3x3), `m4_2x2.S` that of F(2x2,3x3).
 
 use core::arch::global_asm;
 
@@ -6,7 +7,9 @@ use core::arch::global_asm;
 global_asm!(
     concat!(
         include_str!("m4.S"),
-        include_str!("m4_output.S"),
+        include_str!("m4_lanes.S"),
+        include_str!("m4_4x4.S"),
+        include_str!("m4_4x4_output.S"),
         include_str!("m4_2x2.S")
     ),
     options(raw)
@@ -38,6 +41,8 @@ pub struct Multiply {
     pub sums: *mut u32,
     /// Groups of four channels.
     pub groups: usize,
+    /// Not zero: products are added to the sums that are there.
+    pub adds: usize,
 }
 
 /// Requantization of one output channel.
@@ -51,86 +56,143 @@ pub struct Output {
 /// A stage's function for a tile's input.
 pub type InputStage = unsafe extern "C" fn(*const Input);
 
+/// A stage's function for the way back of a quad's sums: sums, the four places, requantization
+/// of each channel, two steps in bytes, tiles (always four), channels. F(4x4,3x3) takes the
+/// step to the next column first, F(2x2,3x3) that to the next row.
+pub type OutputStage =
+    unsafe extern "C" fn(*const u32, *const *mut u8, *const Output, usize, usize, usize, usize);
+
+/// A stage's function for a channel's stored weights.
+pub type StoredStage = unsafe extern "C" fn(*const u8, *mut u32, usize);
+
 /// The functions of one kernel.
 pub struct Stages {
-    /// A tile of 8 bits all of whose pixels exist; any tile of 8 bits; any of 4; any of 2.
-    pub input: [InputStage; 4],
-    /// The `pairs` pairs of a channel's weights, `[9][pairs]` every second word.
-    pub weights: unsafe extern "C" fn(*const u32, *mut u32, usize),
+    /// A tile of 8 bits all of whose pixels exist; one that lacks no pixels but of whole rows and
+    /// of the first and last column; any tile of 8 bits; any of 4; any of 2.
+    pub input: [InputStage; 5],
+    /// A channel's weights as lanes, every second word: first word, place, pairs, bytes from
+    /// a tap to the next.
+    pub plain: unsafe extern "C" fn(*const u32, *mut u32, usize, usize),
+    /// A channel's weights as stored, of 8, 4 and 2 bits: words, place, units.
+    pub stored: [StoredStage; 3],
     /// A quad times a block.
     pub multiply: unsafe extern "C" fn(*const Multiply),
+    /// Sums back to outputs, without and with a 2x2 max-pool.
+    pub output: [OutputStage; 2],
 }
 
 /// F(4x4,3x3).
 pub const STAGES_4: Stages = Stages {
     input: [
         pressboard_winograd_input,
+        pressboard_winograd_border,
         pressboard_winograd_edge,
         pressboard_winograd_edge_u4,
         pressboard_winograd_edge_u2,
     ],
-    weights: pressboard_winograd_weights,
+    plain: pressboard_winograd_weights,
+    stored: [
+        pressboard_winograd_weights_byte,
+        pressboard_winograd_weights_nibble,
+        pressboard_winograd_weights_crumb,
+    ],
     multiply: pressboard_winograd_multiply,
+    output: [
+        pressboard_winograd_output,
+        pressboard_winograd_output_pooled,
+    ],
 };
 
 /// F(2x2,3x3).
 pub const STAGES_2: Stages = Stages {
     input: [
         pressboard_winograd_input2,
+        pressboard_winograd_border2,
         pressboard_winograd_edge2,
         pressboard_winograd_edge2_u4,
         pressboard_winograd_edge2_u2,
     ],
-    weights: pressboard_winograd_weights2,
+    plain: pressboard_winograd_weights2,
+    stored: [
+        pressboard_winograd_weights2_byte,
+        pressboard_winograd_weights2_nibble,
+        pressboard_winograd_weights2_crumb,
+    ],
     multiply: pressboard_winograd_multiply2,
+    output: [
+        pressboard_winograd_output2,
+        pressboard_winograd_output2_pooled,
+    ],
 };
 
+/// Functions that make bytes, nine words a group of four channels, of a unit of weights of 3
+/// to 7 bits in lanes; that of 4 bits is never called.
+pub const LANES: [unsafe extern "C" fn(*const u8, *mut u32); 5] = [
+    pressboard_winograd_lanes_3,
+    pressboard_winograd_lanes_6,
+    pressboard_winograd_lanes_5,
+    pressboard_winograd_lanes_6,
+    pressboard_winograd_lanes_7,
+];
+
 unsafe extern "C" {
+    fn pressboard_winograd_lanes_3(words: *const u8, bytes: *mut u32);
+    fn pressboard_winograd_lanes_5(words: *const u8, bytes: *mut u32);
+    fn pressboard_winograd_lanes_6(words: *const u8, bytes: *mut u32);
+    fn pressboard_winograd_lanes_7(words: *const u8, bytes: *mut u32);
     fn pressboard_winograd_input(arguments: *const Input);
+    fn pressboard_winograd_border(arguments: *const Input);
     fn pressboard_winograd_edge(arguments: *const Input);
     fn pressboard_winograd_edge_u4(arguments: *const Input);
     fn pressboard_winograd_edge_u2(arguments: *const Input);
-    fn pressboard_winograd_weights(plain: *const u32, out: *mut u32, pairs: usize);
+    fn pressboard_winograd_weights(plain: *const u32, out: *mut u32, pairs: usize, tap: usize);
+    fn pressboard_winograd_weights_byte(words: *const u8, out: *mut u32, units: usize);
+    fn pressboard_winograd_weights_nibble(words: *const u8, out: *mut u32, units: usize);
+    fn pressboard_winograd_weights_crumb(words: *const u8, out: *mut u32, units: usize);
     fn pressboard_winograd_multiply(arguments: *const Multiply);
     fn pressboard_winograd_input2(arguments: *const Input);
+    fn pressboard_winograd_border2(arguments: *const Input);
     fn pressboard_winograd_edge2(arguments: *const Input);
     fn pressboard_winograd_edge2_u4(arguments: *const Input);
     fn pressboard_winograd_edge2_u2(arguments: *const Input);
-    fn pressboard_winograd_weights2(plain: *const u32, out: *mut u32, pairs: usize);
+    fn pressboard_winograd_weights2(plain: *const u32, out: *mut u32, pairs: usize, tap: usize);
+    fn pressboard_winograd_weights2_byte(words: *const u8, out: *mut u32, units: usize);
+    fn pressboard_winograd_weights2_nibble(words: *const u8, out: *mut u32, units: usize);
+    fn pressboard_winograd_weights2_crumb(words: *const u8, out: *mut u32, units: usize);
     fn pressboard_winograd_multiply2(arguments: *const Multiply);
-    /// F(2x2,3x3): transforms the sums of four tiles and two channels back and requantizes.
-    pub fn pressboard_winograd_output2(
+    fn pressboard_winograd_output2(
         sums: *const u32,
         to: *const *mut u8,
         parameters: *const Output,
-        row: usize,
-        column: usize,
-    );
-    /// The same with a 2x2 max-pool before the requantization.
-    pub fn pressboard_winograd_output2_pooled(
-        sums: *const u32,
-        to: *const *mut u8,
-        parameters: *const Output,
-        row: usize,
-        column: usize,
-    );
-    /// F(4x4,3x3): transforms sums back and requantizes; `column` and `row` are steps in bytes.
-    pub fn pressboard_winograd_output(
-        sums: *const u32,
-        to: *const *mut u8,
-        parameters: *const Output,
-        column: usize,
-        row: usize,
+        first: usize,
+        second: usize,
         tiles: usize,
         channels: usize,
     );
-    /// The same with a 2x2 max-pool before the requantization.
-    pub fn pressboard_winograd_output_pooled(
+    fn pressboard_winograd_output2_pooled(
         sums: *const u32,
         to: *const *mut u8,
         parameters: *const Output,
-        column: usize,
-        row: usize,
+        first: usize,
+        second: usize,
+        tiles: usize,
+        channels: usize,
+    );
+    fn pressboard_winograd_output(
+        sums: *const u32,
+        to: *const *mut u8,
+        parameters: *const Output,
+        first: usize,
+        second: usize,
+        tiles: usize,
+        channels: usize,
+    );
+    fn pressboard_winograd_output_pooled(
+        sums: *const u32,
+        to: *const *mut u8,
+        parameters: *const Output,
+        first: usize,
+        second: usize,
         tiles: usize,
         channels: usize,
     );

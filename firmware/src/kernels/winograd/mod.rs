@@ -1,18 +1,21 @@
 //! Convolution 3x3 of stride 1 by exact integer Winograd, F(4x4,3x3) and F(2x2,3x3).
 //!
-//! [`shared::winograd`] has the algebra and says when it is exact. For each strip of output
-//! rows the tiles that it reads are transformed once, in groups of four (quads); for each
-//! block of two output channels the weights are unpacked as for the direct kernel and
-//! transformed, then for each quad the 36 or 16 positions are multiplied and summed over the
-//! input channels, and the sums are transformed back, pooled, requantized and stored.
+//! [`shared::winograd`] has the algebra and says when it is exact. For each strip of tiles
+//! these are transformed once, in groups of four (quads); for each block of two output
+//! channels the weights are transformed, then for each quad the 36 or 16 positions are
+//! multiplied and summed over the input channels, and the sums are transformed back, pooled,
+//! requantized and stored. Where scratch is short, input channels come in several turns
+//! ([`Chunk`]) and the sums of a group of blocks wait for the last.
 //!
-//! Scratch, in words of two 16-bit lanes, `pairs = c_in4 / 2`:
+//! Scratch, in words of two 16-bit lanes, `pairs` = input channels at a time / 2:
 //! - tiles, `[quad][position][pair][tile of 4]`
 //! - weights, `[pair / 2][position][pair % 2][channel of 2]`
-//! - sums, `[channel of 2][tile of 4][position]`, where the plain weights were before
+//! - the plain weights, where they cannot be read from flash, see [`shared::winograd::unit`]
+//! - sums, `[slot][channel of 2][tile of 4][position]`; where there is one slot, in the place
+//!   of the plain weights
 //!
-//! Positions count columns first, `6 · column + row` or `4 · column + row`. [`portable`] defines each stage; on a
-//! core with the DSP extension the same stages run in assembly where the shape allows.
+//! Positions count columns first, `6 · column + row` or `4 · column + row`. [`portable`]
+//! defines each stage; on a core with the DSP extension the same stages run in assembly.
 
 #[cfg(all(feature = "dsp", feature = "fpu", target_arch = "arm"))]
 mod m4;
@@ -29,9 +32,11 @@ use portable as stages;
 pub const FAST: bool = cfg!(all(feature = "dsp", feature = "fpu", target_arch = "arm"));
 
 use super::{Blocks, LayerError, unpack};
+use core::ops::Range;
 use shared::blob::Layer;
 use shared::semantics::Requant;
 use shared::spec::{Kernel, LayerSpec};
+use shared::winograd;
 
 /// What the stages need to know of a layer.
 struct Geometry<'a> {
@@ -45,6 +50,14 @@ struct Geometry<'a> {
     across: usize,
     /// Words of lanes of a pixel.
     pairs: usize,
+    /// Elements of a transformed tile.
+    positions: usize,
+    /// See [`winograd::unit`]; 0 where weights are unpacked first.
+    unit: usize,
+    /// Words of a block's plain weights.
+    plain: usize,
+    /// Bytes of a channel's dense weights.
+    channel_bytes: usize,
     /// Bytes of a stored input pixel and row.
     in_pixel: usize,
     in_row: usize,
@@ -55,7 +68,6 @@ struct Geometry<'a> {
 
 impl<'a> Geometry<'a> {
     fn new(spec: &'a LayerSpec) -> Self {
-        let columns = spec.conv_out().1;
         let pool = usize::from(spec.pool).max(1);
         let side = if spec.kernel == Kernel::Winograd2 {
             2
@@ -70,8 +82,12 @@ impl<'a> Geometry<'a> {
             side,
             rows: usize::from(out_h) * pool,
             columns: usize::from(out_w) * pool,
-            across: usize::from(columns).div_ceil(side),
+            across: (usize::from(out_w) * pool).div_ceil(side),
             pairs: spec.c_in4() as usize / 2,
+            positions: (side + 2) * (side + 2),
+            unit: winograd::unit(spec).unwrap_or(0) as usize,
+            plain: winograd::plain_bytes(spec) as usize / 4,
+            channel_bytes: spec.dense_channel_bytes() as usize,
             in_pixel,
             in_row: in_pixel * usize::from(spec.in_w),
             out_pixel,
@@ -79,14 +95,12 @@ impl<'a> Geometry<'a> {
         }
     }
 
-    /// Elements of a transformed tile.
-    fn positions(&self) -> usize {
-        (self.side + 2) * (self.side + 2)
-    }
-
-    /// Words of a quad's transformed tiles.
-    fn quad(&self) -> usize {
-        self.positions() * self.pairs * 4
+    /// Tile `i`, along the rows.
+    fn tile(&self, i: usize) -> Tile {
+        Tile {
+            y: i / self.across.max(1) * self.side,
+            x: i % self.across.max(1) * self.side,
+        }
     }
 }
 
@@ -104,6 +118,46 @@ struct Block {
     channel: usize,
     channels: usize,
     requants: [Requant; 2],
+}
+
+/// The input channels of one turn.
+#[derive(Clone, Copy)]
+struct Chunk {
+    /// First channel, a multiple of 4.
+    first: usize,
+    /// Words of lanes, even.
+    pairs: usize,
+}
+
+impl Chunk {
+    /// Words of a quad's transformed tiles.
+    fn quad(self, g: &Geometry) -> usize {
+        g.positions * self.pairs * 4
+    }
+}
+
+/// What is multiplied: a strip's tiles and a block's weights.
+struct Products<'a> {
+    tiles: &'a [u32],
+    weights: &'a [u32],
+    /// Words from the sums of a quad to those of the next; 0 where they do not wait.
+    step: usize,
+    /// The tiles, along the rows of the map.
+    strip: Range<usize>,
+}
+
+/// Where the weights of a block are transformed from.
+// Portable code makes no bytes of a unit.
+#[cfg_attr(
+    not(all(feature = "dsp", feature = "fpu", target_arch = "arm")),
+    allow(dead_code)
+)]
+enum Source<'a> {
+    /// From the blob, as [`shared::weights::StoredChannel`] reads it, a channel each; with room
+    /// for a unit as bytes.
+    Stored([&'a [u8]; 2], &'a mut [u32]),
+    /// From lanes, as [`unpack::block`] leaves them.
+    Plain(&'a [u32]),
 }
 
 /// Runs the layer; `scratch` is exactly `spec.scratch_bytes()`, as words.
@@ -125,46 +179,115 @@ pub fn run(
     let (weights, shared) = rest
         .split_at_mut_checked(plan.weights as usize / 4)
         .ok_or(LayerError::Buffers)?;
-    let g = Geometry::new(spec);
-    let mut start = 0;
-    while start < g.rows {
-        let end = (start + usize::from(spec.strip_rows).max(1)).min(g.rows);
-        let count = (end - start).div_ceil(g.side) * g.across;
-        let tile_at = |i: usize| Tile {
-            y: start + i / g.across.max(1) * g.side,
-            x: i % g.across.max(1) * g.side,
-        };
-        for i in 0..count {
-            let at = i / 4 * g.quad();
-            if let Some(quad) = tiles.get_mut(at..at + g.quad()) {
-                stages::input(&g, tile_at(i), input, quad, i % 4);
-            }
-        }
-        for block in 0..blocks.count(spec.blocks()) {
-            let plain = shared
-                .get_mut(..2 * 9 * g.pairs)
-                .ok_or(LayerError::Buffers)?;
-            unpack::block(layer, blocks.stored(block), plain)
-                .map_err(|unpack::Corrupt| LayerError::Corrupt { block })?;
-            stages::weights(&g, plain, weights);
-            let sums = shared
-                .get_mut(..2 * 4 * g.positions())
-                .ok_or(LayerError::Buffers)?;
-            let block = Block {
-                channel: 2 * usize::from(block),
-                channels: usize::from(layer.block_channels(block)),
-                requants: [0, 1].map(|i| layer.requant((2 * block).saturating_add(i))),
+    let g = &Geometry::new(spec);
+    let all = g.rows.div_ceil(g.side) * g.across;
+    let step = 4 * winograd::strip_quads(spec) as usize;
+    let count = blocks.count(spec.blocks());
+    let group = match spec.tiling.blocks {
+        0 => count,
+        some => some,
+    };
+    for first_tile in (0..all).step_by(step.max(1)) {
+        let strip = first_tile..all.min(first_tile + step);
+        for first in (0..count).step_by(usize::from(group).max(1)) {
+            let mut turn = Turn {
+                g,
+                layer,
+                blocks,
+                strip: strip.clone(),
+                group: first..count.min(first + group),
+                tiles: &mut *tiles,
+                weights: &mut *weights,
+                shared: &mut *shared,
             };
-            for (q, quad) in tiles.chunks_exact(g.quad().max(1)).enumerate() {
-                let quad_tiles = (4 * q..count).take(4).map(tile_at);
-                if 4 * q >= count {
-                    break;
-                }
-                stages::multiply(&g, quad, weights, sums);
-                stages::output(&g, &block, sums, quad_tiles, output);
+            let chunk = winograd::chunk(spec);
+            for channel in (0..spec.c_in4()).step_by(chunk.max(4) as usize) {
+                let end = spec.c_in4().min(channel + chunk);
+                let chunk = Chunk {
+                    first: channel as usize,
+                    pairs: (end - channel) as usize / 2,
+                };
+                turn.run(chunk, input, output)?;
             }
         }
-        start = end;
     }
     Ok(())
+}
+
+/// One strip of tiles and one group of blocks.
+struct Turn<'a, 'l> {
+    g: &'a Geometry<'a>,
+    layer: &'a Layer<'l>,
+    blocks: Blocks,
+    strip: Range<usize>,
+    group: Range<u16>,
+    tiles: &'a mut [u32],
+    weights: &'a mut [u32],
+    shared: &'a mut [u32],
+}
+
+impl Turn<'_, '_> {
+    /// Adds the products of some input channels to the sums; the last ones bring the output.
+    #[inline(never)]
+    fn run(&mut self, chunk: Chunk, input: &[u8], output: &mut [u8]) -> Result<(), LayerError> {
+        let (g, quad) = (self.g, chunk.quad(self.g).max(1));
+        for (i, tile) in self.strip.clone().enumerate() {
+            let at = i / 4 * quad;
+            if let Some(quad) = self.tiles.get_mut(at..at + quad) {
+                stages::input(g, chunk, g.tile(tile), input, quad, i % 4);
+            }
+        }
+        for block in self.group.clone() {
+            self.transform_weights(chunk, block)?;
+            self.multiply(chunk, block, output)?;
+        }
+        Ok(())
+    }
+
+    fn transform_weights(&mut self, chunk: Chunk, block: u16) -> Result<(), LayerError> {
+        let (g, layer) = (self.g, self.layer);
+        let stored = self.blocks.stored(block);
+        let mut source = if g.unit > 0 {
+            let start = 2 * usize::from(stored) * g.channel_bytes;
+            let from = layer.weights().get(start..).unwrap_or(&[]);
+            let (first, rest) = from.split_at_checked(g.channel_bytes).unwrap_or((&[], &[]));
+            let second = rest.get(..g.channel_bytes).unwrap_or(&[]);
+            let bytes = self.shared.get_mut(..g.plain).ok_or(LayerError::Buffers)?;
+            Source::Stored([first, second], bytes)
+        } else {
+            let plain = self.shared.get_mut(..g.plain).ok_or(LayerError::Buffers)?;
+            unpack::block(layer, stored, plain)
+                .map_err(|unpack::Corrupt| LayerError::Corrupt { block: stored })?;
+            Source::Plain(plain)
+        };
+        stages::weights(g, chunk, &mut source, self.weights);
+        Ok(())
+    }
+
+    fn multiply(&mut self, chunk: Chunk, block: u16, output: &mut [u8]) -> Result<(), LayerError> {
+        let (g, layer) = (self.g, self.layer);
+        let one = 8 * g.positions;
+        let quads = self.strip.len().div_ceil(4);
+        let (from, step) = if winograd::is_chunked(g.spec) {
+            let slot = usize::from(block - self.group.start) * quads;
+            (g.plain + slot * one, one)
+        } else {
+            (0, 0)
+        };
+        let last = chunk.first + 2 * chunk.pairs >= 2 * g.pairs;
+        let products = Products {
+            tiles: self.tiles,
+            weights: self.weights,
+            step,
+            strip: self.strip.clone(),
+        };
+        let sums = self.shared.get_mut(from..).ok_or(LayerError::Buffers)?;
+        let block = Block {
+            channel: 2 * usize::from(block),
+            channels: usize::from(layer.block_channels(block)),
+            requants: [0, 1].map(|i| layer.requant((2 * block).saturating_add(i))),
+        };
+        let to = last.then_some((&block, output));
+        stages::quads(g, chunk, &products, sums, to).ok_or(LayerError::Buffers)
+    }
 }

@@ -2,7 +2,7 @@
 // Where the assembly runs, it needs these only for shapes that it leaves out.
 #![cfg_attr(all(feature = "dsp", target_arch = "arm"), allow(dead_code))]
 
-use super::{Block, Geometry, Tile};
+use super::{Block, Chunk, Geometry, Products, Source, Tile};
 use crate::kernels::dot::{PAIR_STEP, channel_start};
 use crate::kernels::expand;
 use crate::kernels::lanes::{pair, unpair};
@@ -10,6 +10,7 @@ use core::array::from_fn;
 use core::num::Wrapping;
 use core::ops::Range;
 use shared::act::Act;
+use shared::weights::{StoredChannel, pair_elements};
 use shared::winograd::INVERSE_OF_9;
 
 /// `Bᵀ d`, one axis of the input transform of F(4x4,3x3).
@@ -76,14 +77,17 @@ fn both<const N: usize, const M: usize>(
     from_fn(|column| axis(from_fn(|row| rows[row][column])))
 }
 
-/// Transforms the input of one tile, `[row][column]` of pixels, into its quad's words.
-pub fn input(g: &Geometry, tile: Tile, input: &[u8], quad: &mut [u32], slot: usize) {
-    input_groups(g, tile, input, quad, slot, 0..g.pairs / 2);
+/// Transforms some channels of one tile, `[row][column]` of pixels, into its quad's words.
+pub fn input(g: &Geometry, chunk: Chunk, tile: Tile, input: &[u8], quad: &mut [u32], slot: usize) {
+    input_groups(g, chunk, tile, input, quad, slot, 0..chunk.pairs / 2);
 }
 
-/// The same for some of the groups of four channels.
+/// The same for some of the chunk's groups of four channels.
+// Not inlined: the board seldom comes here, and its arrays are large.
+#[inline(never)]
 pub fn input_groups(
     g: &Geometry,
+    chunk: Chunk,
     tile: Tile,
     input: &[u8],
     quad: &mut [u32],
@@ -91,9 +95,10 @@ pub fn input_groups(
     groups: Range<usize>,
 ) {
     for group in groups {
+        let words = (chunk, group, &mut *quad, slot);
         match g.side {
-            2 => input_of(g, tile, input, quad, slot, group, input_4),
-            _ => input_of(g, tile, input, quad, slot, group, input_6),
+            2 => input_of(g, tile, input, words, input_4),
+            _ => input_of(g, tile, input, words, input_6),
         }
     }
 }
@@ -102,9 +107,7 @@ fn input_of<const P: usize>(
     g: &Geometry,
     tile: Tile,
     input: &[u8],
-    quad: &mut [u32],
-    slot: usize,
-    group: usize,
+    (chunk, group, quad, slot): (Chunk, usize, &mut [u32], usize),
     axis: impl Fn([i32; P]) -> [i32; P],
 ) {
     let pad = usize::from(g.spec.pad);
@@ -120,12 +123,13 @@ fn input_of<const P: usize>(
         let at = y * g.in_row + x * g.in_pixel;
         input.get(at..at + g.in_pixel).unwrap_or(&[])
     };
+    let from = chunk.first / 4 + group;
     let d: [[[u32; 2]; P]; P] =
-        from_fn(|row| from_fn(|column| expand::group(g.spec.input, pixel(row, column), group)));
+        from_fn(|row| from_fn(|column| expand::group(g.spec.input, pixel(row, column), from)));
     for half in 0..2 {
         let lane = |i: usize| both(d.map(|r| r.map(|w| i32::from(unpair(w[half])[i]))), &axis);
         for (p, word) in words(lane(0), lane(1)).enumerate() {
-            let at = (p * g.pairs + 2 * group + half) * 4 + slot;
+            let at = (p * chunk.pairs + 2 * group + half) * 4 + slot;
             if let Some(o) = quad.get_mut(at) {
                 *o = word;
             }
@@ -139,32 +143,27 @@ fn words<const P: usize>(low: [[i32; P]; P], high: [[i32; P]; P]) -> impl Iterat
     pairs.map(|(low, high)| pair(low as i16, high as i16))
 }
 
-/// Transforms the plain weights of two channels, as [`crate::kernels::unpack`] leaves them.
-pub fn weights(g: &Geometry, plain: &[u32], out: &mut [u32]) {
+/// Transforms some input channels of the weights of a block.
+pub fn weights(g: &Geometry, chunk: Chunk, source: &mut Source, out: &mut [u32]) {
     match g.side {
-        2 => weights_of(g, plain, out, weights_4),
-        _ => weights_of(g, plain, out, weights_6),
+        2 => weights_of(g, chunk, source, out, weights_4),
+        _ => weights_of(g, chunk, source, out, weights_6),
     }
 }
 
 fn weights_of<const P: usize>(
     g: &Geometry,
-    plain: &[u32],
+    chunk: Chunk,
+    source: &Source,
     out: &mut [u32],
     axis: impl Fn([i32; 3]) -> [i32; P],
 ) {
-    let len = plain.len() / 2;
     for channel in 0..2 {
-        for j in 0..g.pairs {
-            let tap = |row: usize, column: usize| {
-                let e = (3 * row + column) * g.pairs + j;
-                let at = channel_start(channel, len) + e * PAIR_STEP;
-                unpair(plain.get(at).copied().unwrap_or(0))
-            };
-            let lane = |i: usize| {
-                let taps = from_fn(|row| from_fn(|column| i32::from(tap(row, column)[i])));
-                both::<3, P>(taps, &axis)
-            };
+        for j in 0..chunk.pairs {
+            let lanes: [[[i32; 2]; 3]; 3] = from_fn(|row| {
+                from_fn(|column| lanes(g, source, channel, 3 * row + column, chunk.first / 2 + j))
+            });
+            let lane = |i: usize| both::<3, P>(lanes.map(|row| row.map(|l| l[i])), &axis);
             for (p, word) in words(lane(0), lane(1)).enumerate() {
                 let at = (j / 2 * P * P + p) * 4 + j % 2 * 2 + channel;
                 if let Some(o) = out.get_mut(at) {
@@ -175,13 +174,63 @@ fn weights_of<const P: usize>(
     }
 }
 
-/// Multiplies a quad by the weights of two channels, position by position.
-pub fn multiply(g: &Geometry, quad: &[u32], weights: &[u32], sums: &mut [u32]) {
-    let positions = g.positions();
+/// The weights of one pair of input channels for one tap.
+fn lanes(g: &Geometry, source: &Source, channel: usize, tap: usize, pair: usize) -> [i32; 2] {
+    match source {
+        Source::Plain(plain) => {
+            let at = (tap * g.pairs + pair) * PAIR_STEP;
+            let at = channel_start(channel, plain.len() / 2) + at;
+            unpair(plain.get(at).copied().unwrap_or(0)).map(i32::from)
+        }
+        Source::Stored(channels, _) => {
+            let weights = channels
+                .get(channel)
+                .and_then(|bytes| StoredChannel::new(g.spec, bytes));
+            let (low, high) = pair_elements(pair);
+            [low, high].map(|c| {
+                let e = (tap * 2 * g.pairs + c) as u32;
+                weights.map_or(0, |w| i32::from(w.get(e)))
+            })
+        }
+    }
+}
+
+/// Multiplies all quads of a strip by the weights of a block, and brings the sums to the
+/// output where they are complete; `None` where a buffer is too short.
+pub fn quads(
+    g: &Geometry,
+    chunk: Chunk,
+    products: &Products,
+    sums: &mut [u32],
+    mut output: Option<(&Block, &mut [u8])>,
+) -> Option<()> {
+    let quads = products.tiles.chunks_exact(chunk.quad(g).max(1));
+    for (q, (from, quad)) in products.strip.clone().step_by(4).zip(quads).enumerate() {
+        let at = q * products.step;
+        let sums = sums.get_mut(at..at + 8 * g.positions)?;
+        multiply(g, chunk, quad, products.weights, sums);
+        if let Some((block, output)) = &mut output {
+            let tiles = (from..products.strip.end.min(from + 4)).map(|i| g.tile(i));
+            self::output(g, block, sums, tiles, output);
+        }
+    }
+    Some(())
+}
+
+/// Multiplies a quad by the weights of two channels, position by position; the first input
+/// channels begin new sums, others add to them.
+fn multiply(g: &Geometry, chunk: Chunk, quad: &[u32], weights: &[u32], sums: &mut [u32]) {
+    let positions = g.positions;
     for p in 0..positions {
         let mut acc = [[0i32; 4]; 2];
-        let tiles = quad.get(p * g.pairs * 4..).unwrap_or(&[]);
-        for (j, v) in tiles.as_chunks::<4>().0.iter().take(g.pairs).enumerate() {
+        let tiles = quad.get(p * chunk.pairs * 4..).unwrap_or(&[]);
+        for (j, v) in tiles
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .take(chunk.pairs)
+            .enumerate()
+        {
             let at = (j / 2 * positions + p) * 4 + j % 2 * 2;
             let Some([a, b, ..]) = weights.get(at..) else {
                 return;
@@ -194,16 +243,17 @@ pub fn multiply(g: &Geometry, quad: &[u32], weights: &[u32], sums: &mut [u32]) {
                 }
             }
         }
-        for (i, acc) in acc.as_flattened().iter().enumerate() {
+        for (i, &acc) in acc.as_flattened().iter().enumerate() {
             if let Some(o) = sums.get_mut(positions * i + p) {
-                *o = *acc as u32;
+                let before = if chunk.first == 0 { 0 } else { *o };
+                *o = before.wrapping_add(acc as u32);
             }
         }
     }
 }
 
 /// Transforms the sums of a quad's tiles back, pools, requantizes and stores.
-pub fn output(
+fn output(
     g: &Geometry,
     block: &Block,
     sums: &[u32],
@@ -213,7 +263,7 @@ pub fn output(
     for (slot, tile) in tiles.enumerate() {
         for (channel, requant) in block.requants.iter().enumerate().take(block.channels) {
             let sums = sums
-                .get(g.positions() * (4 * channel + slot)..)
+                .get(g.positions * (4 * channel + slot)..)
                 .unwrap_or(&[]);
             let requantize = |acc: i32| requant.apply(acc, g.spec.output.bits() as u8);
             let biased = |acc: i32| acc.wrapping_add(requant.bias);

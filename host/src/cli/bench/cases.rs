@@ -1,5 +1,6 @@
 //! The layers that `bench` times: shapes and limits, each with every kernel that fits.
 
+use crate::lower::tiled;
 use crate::search::LayerKey;
 use shared::act::Act;
 use shared::message::BenchLayer;
@@ -120,6 +121,9 @@ impl Case {
     }
 
     fn with_kernel(&self, kernel: Kernel, arena: u32) -> Option<LayerKey> {
+        if kernel.is_winograd() {
+            return self.with_winograd(kernel, arena);
+        }
         let rows = self.spec.conv_out().0;
         (1..=rows).rev().find_map(|strip_rows| {
             let spec = LayerSpec {
@@ -141,6 +145,30 @@ impl Case {
                 spec,
                 density_percent: self.density_percent,
             })
+        })
+    }
+}
+
+impl Case {
+    /// A Winograd kernel in the cut that is fastest within both limits.
+    fn with_winograd(&self, kernel: Kernel, arena: u32) -> Option<LayerKey> {
+        let spec = LayerSpec {
+            kernel,
+            ..self.spec
+        };
+        let request = BenchLayer {
+            spec,
+            blocks: 1,
+            density_percent: self.density_percent,
+            pattern: Pattern::Typical,
+            seed: 0,
+        };
+        let need = firmware::bench::arena_bytes(&request).ok()?;
+        let rest = need - spec.scratch_bytes();
+        let limit = self.scratch_limit.min(arena.checked_sub(rest)?);
+        Some(LayerKey {
+            spec: tiled(&spec, limit.into()).ok()?,
+            density_percent: self.density_percent,
         })
     }
 }

@@ -11,7 +11,8 @@ use super::FAILED_CHECK;
 use super::board::BoardArgs;
 use super::output::Output;
 use crate::board::{
-    Board, CodeSizes, Extent, Firmware, LayerTiming, TimingError, expected_crc32, time_layer,
+    Board, CodeSizes, Extent, Firmware, LayerTiming, TimingError, direct_crc32, expected_crc32,
+    time_layer,
 };
 use crate::search::LayerKey;
 use anyhow::Result;
@@ -19,7 +20,7 @@ use cases::{Case, built_in};
 use file::from_file;
 use rows::Row;
 use serde_json::Value;
-use shared::spec::{Kernel, LayerSpec};
+use shared::spec::Kernel;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -160,14 +161,5 @@ fn same_as_direct(key: &LayerKey) -> Result<bool, TimingError> {
     if key.spec.kernel == Kernel::Direct {
         return Ok(true);
     }
-    let direct = LayerSpec {
-        kernel: Kernel::Direct,
-        strip_rows: key.spec.conv_out().0,
-        ..key.spec
-    };
-    let direct = LayerKey {
-        spec: direct,
-        ..*key
-    };
-    Ok(expected_crc32(key)? == expected_crc32(&direct)?)
+    Ok(expected_crc32(key)? == direct_crc32(key)?)
 }
