@@ -165,50 +165,13 @@
     pop {r4-r11, pc}
     .endm
 
-@ ---- Activations: one pixel --------------------------------------------------------
-@ A group of four channels of one pixel, or with `edge` zero where bit `i` of the mask r10 is
-@ not set.
-    .macro wg_load to, i, edge, bytes, address:vararg
-    .if \edge
+@ ---- Activations: a group of four channels of one pixel ---------------------------------
+@ Zero where bit `i` of the mask r10 is not set.
+    .macro wg_load_if to, i, address:vararg
     tst r10, #1<<\i
     ite ne
-    .if \bytes == 4
     ldrne \to, \address
-    .elseif \bytes == 2
-    ldrhne \to, \address
-    .else
-    ldrbne \to, \address
-    .endif
     moveq \to, #0
-    .else
-    ldr \to, \address
-    .endif
-    .endm
-
-@ Channels 0 and 2 of a loaded group.
-    .macro wg_even to, from, bytes
-    .if \bytes == 4
-    uxtb16 \to, \from
-    .elseif \bytes == 2
-    orr \from, \from, \from, lsl #8
-    and \to, \from, #0x000f000f
-    .else
-    orr \from, \from, \from, lsl #12
-    and \to, \from, #0x00030003
-    .endif
-    .endm
-
-@ Channels 1 and 3 of what wg_even left.
-    .macro wg_odd x, bytes
-    .if \bytes == 4
-    uxtb16 \x, \x, ror #8
-    .elseif \bytes == 2
-    lsr \x, \x, #4
-    and \x, \x, #0x000f000f
-    .else
-    lsr \x, \x, #2
-    and \x, \x, #0x00030003
-    .endif
     .endm
 
 @ ---- Weights: the nine taps of two channels in r2-r10 -------------------------------------

@@ -1,119 +1,18 @@
 //! The stages on Cortex-M4: which of them the assembly does, and what stays portable.
 
-use super::m4_asm::{Input, LANES, Multiply, Output, OutputStage, STAGES_2, STAGES_4, Stages};
+use super::m4_asm::{LANES, Multiply, Output, OutputStage, STAGES_2, STAGES_4, Stages};
+pub use super::m4_input::input;
 use super::portable;
 use super::{Block, Chunk, Geometry, Products, Source, Tile};
 use crate::kernels::dot::channel_start;
 use core::ops::Range;
 use shared::act::Act;
 
-fn stages(g: &Geometry) -> &'static Stages {
+pub(super) fn stages(g: &Geometry) -> &'static Stages {
     // A kernel that is not built in must not be named, for the linker to drop it.
     let only_2 = !cfg!(feature = "winograd4");
     let small = cfg!(feature = "winograd2") && (only_2 || g.side == 2);
     if small { &STAGES_2 } else { &STAGES_4 }
-}
-
-/// See [`portable::input`]. All of it in assembly, but for the last channels of the tensor's
-/// last pixel where they are no group of four: those bytes may be the last there are.
-pub fn input(g: &Geometry, chunk: Chunk, tile: Tile, input: &[u8], quad: &mut [u32], slot: usize) {
-    let bytes = match g.spec.input {
-        Act::U8 => 4,
-        Act::U4 => 2,
-        Act::U2 => 1,
-        _ => 0,
-    };
-    let (all, left) = (chunk.pairs / 2, usize::from(g.spec.c_in) % 4);
-    let ragged = left != 0 && chunk.first + 2 * chunk.pairs > usize::from(g.spec.c_in);
-    let reach = |at: usize, len: u16| at + g.side + 2 >= usize::from(len + u16::from(g.spec.pad));
-    let last = reach(tile.y, g.spec.in_h) && reach(tile.x, g.spec.in_w);
-    let groups = if ragged && last { all - 1 } else { all };
-    let fits = input.len() >= usize::from(g.spec.in_h) * g.in_row && quad.len() >= chunk.quad(g);
-    if bytes == 0 || !fits || slot > 3 {
-        portable::input(g, chunk, tile, input, quad, slot);
-        return;
-    }
-    if groups < all {
-        portable::input_groups(g, chunk, tile, input, quad, slot, groups..all);
-    }
-    if groups > 0 {
-        transform_input(g, chunk, tile, input, quad, slot, (bytes, groups));
-    }
-    if ragged && groups == all {
-        clear_padding(chunk, left, quad, slot);
-    }
-}
-
-/// Zeroes the lanes past the tensor's channels, which came from the next pixel.
-fn clear_padding(chunk: Chunk, left: usize, quad: &mut [u32], slot: usize) {
-    let low = 0xffff;
-    let masks = match left {
-        1 => [low, 0],
-        2 => [low, low],
-        _ => [u32::MAX, low],
-    };
-    for position in quad.chunks_exact_mut((4 * chunk.pairs).max(1)) {
-        let last = position.len().saturating_sub(8);
-        for (pair, mask) in position[last..]
-            .as_chunks_mut::<4>()
-            .0
-            .iter_mut()
-            .zip(masks)
-        {
-            pair[slot % 4] &= mask;
-        }
-    }
-}
-
-/// `groups` whole groups of a tile, each of `bytes` bytes.
-fn transform_input(
-    g: &Geometry,
-    chunk: Chunk,
-    tile: Tile,
-    input: &[u8],
-    quad: &mut [u32],
-    slot: usize,
-    (bytes, groups): (usize, usize),
-) {
-    let pad = usize::from(g.spec.pad);
-    let on = |at: usize, len: u16| at >= pad && at - pad < usize::from(len);
-    let patch = g.side + 2;
-    let columns = (0..patch).fold(0, |mask, i| {
-        mask | u32::from(on(tile.x + i, g.spec.in_w)) << i
-    });
-    let rows: [bool; 6] = core::array::from_fn(|i| on(tile.y + i, g.spec.in_h));
-    let first = tile.x.wrapping_sub(pad).wrapping_mul(g.in_pixel);
-    let first = first.wrapping_add(chunk.first / 4 * bytes);
-    let arguments = Input {
-        rows: core::array::from_fn(|i| {
-            let row = (tile.y + i).wrapping_sub(pad).wrapping_mul(g.in_row);
-            input.as_ptr().wrapping_add(row.wrapping_add(first))
-        }),
-        masks: rows.map(|on| if on { columns } else { 0 }),
-        pixel: g.in_pixel,
-        three_pixels: 3 * g.in_pixel,
-        position: 16 * chunk.pairs,
-        groups,
-        out: quad.as_mut_ptr().wrapping_add(slot),
-    };
-    let rows_there = rows.iter().take(patch).all(|&there| there);
-    let interior = columns == (1 << patch) - 1 && rows_there;
-    // Without the first and the last column.
-    let inner = (1 << (patch - 1)) - 2;
-    let border = columns & inner == inner;
-    let [inside, bordered, edge, edge_u4, edge_u2] = stages(g).input;
-    // SAFETY: every pixel that a mask admits lies in `input`, and so do the `groups` groups
-    // that are read of it, the last up to three bytes past the pixel, but not of the last
-    // one; all positions of two words a group are written to the quad, which has them.
-    unsafe {
-        match (bytes, interior) {
-            (4, true) => inside(&raw const arguments),
-            (4, false) if border => bordered(&raw const arguments),
-            (4, false) => edge(&raw const arguments),
-            (2, _) => edge_u4(&raw const arguments),
-            _ => edge_u2(&raw const arguments),
-        }
-    }
 }
 
 /// See [`portable::weights`].

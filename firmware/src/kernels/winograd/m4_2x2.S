@@ -148,36 +148,40 @@
     str \x3, [sp, #\offset+12]
     .endm
 
-@ Slots as in m4.S; rows 4 and 5 do not exist.
-    .macro wg2_input_row row, mask, edge, bytes
+@ Slots as in m4_4x4.S; rows 4 and 5 do not exist.
+    .macro wg2_input_row row, mask, border
     vmov r7, s\row
     vmov r8, s12
     vmov r9, s13
-    .if \edge
+    .if \border
     vmov r10, s\mask
-    .endif
-    .if \edge == 2
     cmp r10, #0
     beq .Lwg2_absent_\row
+    wg_load_if r1, 0, [r7]
+    .else
+    ldr r1, [r7]
     .endif
-    wg_load r1, 0, \edge, \bytes, [r7]
-    wg_load r2, 1, (\edge == 1), \bytes, [r7, r8]
-    wg_load r3, 2, (\edge == 1), \bytes, [r7, r8, lsl #1]
-    wg_load r4, 3, \edge, \bytes, [r7, r9]
-    add r7, r7, #\bytes
+    ldr r2, [r7, r8]
+    ldr r3, [r7, r8, lsl #1]
+    .if \border
+    wg_load_if r4, 3, [r7, r9]
+    .else
+    ldr r4, [r7, r9]
+    .endif
+    add r7, r7, #4
     vmov s\row, r7
-    wg_even r5, r1, \bytes
-    wg_even r6, r2, \bytes
-    wg_even r8, r3, \bytes
-    wg_even r9, r4, \bytes
+    uxtb16 r5, r1
+    uxtb16 r6, r2
+    uxtb16 r8, r3
+    uxtb16 r9, r4
     wg2_axis r5, r6, r8, r9, r11
     wg2_spill 16*\row, r5, r11, r8, r9
     .irp x, r1, r2, r3, r4
-    wg_odd \x, \bytes
+    uxtb16 \x, \x, ror #8
     .endr
     wg2_axis r1, r2, r3, r4, r11
     wg2_spill 64+16*\row, r1, r11, r3, r4
-    .if \edge == 2
+    .if \border
 .Lwg2_there_\row:
     .endif
     .endm
@@ -214,17 +218,17 @@
     .endr
     bx lr
 
-    .macro wg2_input name, edge, bytes
+    .macro wg2_input name, border
     wg_function \name
     push {r4-r11, lr}
     vldm r0, {s0-s15}
     ldr r0, [r0, #64]
     sub sp, sp, #132
 1:
-    wg2_input_row 0, 6, \edge, \bytes
-    wg2_input_row 1, 7, \edge, \bytes
-    wg2_input_row 2, 8, \edge, \bytes
-    wg2_input_row 3, 9, \edge, \bytes
+    wg2_input_row 0, 6, \border
+    wg2_input_row 1, 7, \border
+    wg2_input_row 2, 8, \border
+    wg2_input_row 3, 9, \border
     bl pressboard_winograd_columns2
     vmov r1, s15
     subs r1, r1, #1
@@ -232,18 +236,15 @@
     bne 1b
     add sp, sp, #132
     pop {r4-r11, pc}
-    .if \edge == 2
+    .if \border
     .irp row, 0, 1, 2, 3
     wg2_absent_row \row
     .endr
     .endif
     .endm
 
-    wg2_input pressboard_winograd_input2, 0, 4
-    wg2_input pressboard_winograd_border2, 2, 4
-    wg2_input pressboard_winograd_edge2, 1, 4
-    wg2_input pressboard_winograd_edge2_u4, 1, 2
-    wg2_input pressboard_winograd_edge2_u2, 1, 1
+    wg2_input pressboard_winograd_input2, 0
+    wg2_input pressboard_winograd_border2, 1
 
 @ ---- Output: back to 2x2 sums of channels x 4 tiles, pool, requantize, store --------------
 @ s0 the next place, s1 the first, s2 their end, s3 the second channel's parameters, s4-s6

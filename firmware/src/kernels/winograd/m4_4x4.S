@@ -297,33 +297,40 @@
     str \x5, [sp, #\offset+20]
     .endm
 
-@ s0-s5 rows, s6-s11 masks, s12 pixel, s13 three pixels, s14 position, s15 groups left.
-    .macro wg_input_row row, mask, edge, bytes
+@ s0-s5 rows, s6-s11 masks, s12 pixel, s13 three pixels, s14 position, s15 groups left. With
+@ `border`, rows may be absent, and the first and last pixel of those that are there.
+    .macro wg_input_row row, mask, border
     vmov r7, s\row
     vmov r8, s12
     vmov r9, s13
-    .if \edge
+    .if \border
     vmov r10, s\mask
-    .endif
-    .if \edge == 2
     cmp r10, #0
     beq .Lwg_absent_\row
     .endif
     add r9, r9, r7
-    wg_load r1, 0, \edge, \bytes, [r7]
-    wg_load r2, 1, (\edge == 1), \bytes, [r7, r8]
-    wg_load r3, 2, (\edge == 1), \bytes, [r7, r8, lsl #1]
-    wg_load r4, 3, (\edge == 1), \bytes, [r9]
-    wg_load r5, 4, (\edge == 1), \bytes, [r9, r8]
-    wg_load r6, 5, \edge, \bytes, [r9, r8, lsl #1]
-    add r7, r7, #\bytes
+    .if \border
+    wg_load_if r1, 0, [r7]
+    .else
+    ldr r1, [r7]
+    .endif
+    ldr r2, [r7, r8]
+    ldr r3, [r7, r8, lsl #1]
+    ldr r4, [r9]
+    ldr r5, [r9, r8]
+    .if \border
+    wg_load_if r6, 5, [r9, r8, lsl #1]
+    .else
+    ldr r6, [r9, r8, lsl #1]
+    .endif
+    add r7, r7, #4
     vmov s\row, r7
-    wg_even r8, r1, \bytes
-    wg_even r9, r2, \bytes
-    wg_even r10, r3, \bytes
-    wg_even r11, r4, \bytes
-    wg_even r12, r5, \bytes
-    wg_even lr, r6, \bytes
+    uxtb16 r8, r1
+    uxtb16 r9, r2
+    uxtb16 r10, r3
+    uxtb16 r11, r4
+    uxtb16 r12, r5
+    uxtb16 lr, r6
     .if \row > 3
     add r12, r12, #0x8000
     add lr, lr, #0x8000
@@ -331,7 +338,7 @@
     wg_axis r8, r9, r10, r11, r12, lr
     wg_spill 24*\row, r8, r9, r10, r12, lr
     .irp x, r1, r2, r3, r4, r5, r6
-    wg_odd \x, \bytes
+    uxtb16 \x, \x, ror #8
     .endr
     .if \row > 3
     add r5, r5, #0x8000
@@ -339,7 +346,7 @@
     .endif
     wg_axis r1, r2, r3, r4, r5, r6
     wg_spill 144+24*\row, r1, r2, r3, r5, r6
-    .if \edge == 2
+    .if \border
 .Lwg_there_\row:
     .endif
     .endm
@@ -395,19 +402,19 @@
     .endr
     bx lr
 
-    .macro wg_input name, edge, bytes
+    .macro wg_input name, border
     wg_function \name
     push {r4-r11, lr}
     vldm r0, {s0-s15}
     ldr r0, [r0, #64]
     sub sp, sp, #292
 1:
-    wg_input_row 0, 6, \edge, \bytes
-    wg_input_row 1, 7, \edge, \bytes
-    wg_input_row 2, 8, \edge, \bytes
-    wg_input_row 3, 9, \edge, \bytes
-    wg_input_row 4, 10, \edge, \bytes
-    wg_input_row 5, 11, \edge, \bytes
+    wg_input_row 0, 6, \border
+    wg_input_row 1, 7, \border
+    wg_input_row 2, 8, \border
+    wg_input_row 3, 9, \border
+    wg_input_row 4, 10, \border
+    wg_input_row 5, 11, \border
     bl pressboard_winograd_columns
     vmov r1, s15
     subs r1, r1, #1
@@ -415,16 +422,12 @@
     bne 1b
     add sp, sp, #292
     pop {r4-r11, pc}
-    .if \edge == 2
+    .if \border
     .irp row, 0, 1, 2, 3, 4, 5
     wg_absent_row \row
     .endr
     .endif
     .endm
 
-@ All pixels exist; all of some rows, but for the first and last column; any.
-    wg_input pressboard_winograd_input, 0, 4
-    wg_input pressboard_winograd_border, 2, 4
-    wg_input pressboard_winograd_edge, 1, 4
-    wg_input pressboard_winograd_edge_u4, 1, 2
-    wg_input pressboard_winograd_edge_u2, 1, 1
+    wg_input pressboard_winograd_input, 0
+    wg_input pressboard_winograd_border, 1

@@ -67,9 +67,9 @@ pub type StoredStage = unsafe extern "C" fn(*const u8, *mut u32, usize);
 
 /// The functions of one kernel.
 pub struct Stages {
-    /// A tile of 8 bits all of whose pixels exist; one that lacks no pixels but of whole rows and
-    /// of the first and last column; any tile of 8 bits; any of 4; any of 2.
-    pub input: [InputStage; 5],
+    /// A tile all of whose pixels exist; one that lacks none but of whole rows and of the first
+    /// and last column.
+    pub input: [InputStage; 2],
     /// A channel's weights as lanes, every second word: first word, place, pairs, bytes from
     /// a tap to the next.
     pub plain: unsafe extern "C" fn(*const u32, *mut u32, usize, usize),
@@ -83,13 +83,7 @@ pub struct Stages {
 
 /// F(4x4,3x3).
 pub const STAGES_4: Stages = Stages {
-    input: [
-        pressboard_winograd_input,
-        pressboard_winograd_border,
-        pressboard_winograd_edge,
-        pressboard_winograd_edge_u4,
-        pressboard_winograd_edge_u2,
-    ],
+    input: [pressboard_winograd_input, pressboard_winograd_border],
     plain: pressboard_winograd_weights,
     stored: [
         pressboard_winograd_weights_byte,
@@ -105,13 +99,7 @@ pub const STAGES_4: Stages = Stages {
 
 /// F(2x2,3x3).
 pub const STAGES_2: Stages = Stages {
-    input: [
-        pressboard_winograd_input2,
-        pressboard_winograd_border2,
-        pressboard_winograd_edge2,
-        pressboard_winograd_edge2_u4,
-        pressboard_winograd_edge2_u2,
-    ],
+    input: [pressboard_winograd_input2, pressboard_winograd_border2],
     plain: pressboard_winograd_weights2,
     stored: [
         pressboard_winograd_weights2_byte,
@@ -142,9 +130,6 @@ unsafe extern "C" {
     fn pressboard_winograd_lanes_7(words: *const u8, bytes: *mut u32);
     fn pressboard_winograd_input(arguments: *const Input);
     fn pressboard_winograd_border(arguments: *const Input);
-    fn pressboard_winograd_edge(arguments: *const Input);
-    fn pressboard_winograd_edge_u4(arguments: *const Input);
-    fn pressboard_winograd_edge_u2(arguments: *const Input);
     fn pressboard_winograd_weights(plain: *const u32, out: *mut u32, pairs: usize, tap: usize);
     fn pressboard_winograd_weights_byte(words: *const u8, out: *mut u32, units: usize);
     fn pressboard_winograd_weights_nibble(words: *const u8, out: *mut u32, units: usize);
@@ -152,9 +137,6 @@ unsafe extern "C" {
     fn pressboard_winograd_multiply(arguments: *const Multiply);
     fn pressboard_winograd_input2(arguments: *const Input);
     fn pressboard_winograd_border2(arguments: *const Input);
-    fn pressboard_winograd_edge2(arguments: *const Input);
-    fn pressboard_winograd_edge2_u4(arguments: *const Input);
-    fn pressboard_winograd_edge2_u2(arguments: *const Input);
     fn pressboard_winograd_weights2(plain: *const u32, out: *mut u32, pairs: usize, tap: usize);
     fn pressboard_winograd_weights2_byte(words: *const u8, out: *mut u32, units: usize);
     fn pressboard_winograd_weights2_nibble(words: *const u8, out: *mut u32, units: usize);

@@ -21,6 +21,8 @@
 mod m4;
 #[cfg(all(feature = "dsp", feature = "fpu", target_arch = "arm"))]
 mod m4_asm;
+#[cfg(all(feature = "dsp", feature = "fpu", target_arch = "arm"))]
+mod m4_input;
 mod portable;
 
 #[cfg(all(feature = "dsp", feature = "fpu", target_arch = "arm"))]
