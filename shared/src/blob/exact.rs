@@ -4,8 +4,8 @@
 //! they do not, each weight is read once, about as much work as the checksum.
 
 use super::parse::Layer;
-use crate::spec::{Encoding, Kernel};
-use crate::weights::{DenseChannel, sparse};
+use crate::spec::Encoding;
+use crate::weights::{StoredChannel, sparse};
 use crate::winograd;
 
 /// The first output channel of `layer` for which its kernel is not exact.
@@ -14,7 +14,7 @@ use crate::winograd;
 /// when it is run.
 pub(super) fn inexact_channel(layer: &Layer) -> Option<u16> {
     let spec = layer.spec();
-    if !matches!(spec.kernel, Kernel::Winograd4 | Kernel::Winograd2) {
+    if !spec.kernel.is_winograd() {
         return None;
     }
     let x_max = spec.input.max() as u32;
@@ -42,8 +42,8 @@ fn sums(layer: &Layer, block: u16, channel: usize) -> [u64; 2] {
             if spec.w_bits == 8 {
                 let weights = bytes.iter().take(len);
                 weights.for_each(|&b| add(i16::from(b as i8)));
-            } else if let Some(c) = DenseChannel::new(bytes, spec.sequence_len(), spec.w_bits) {
-                (0..len).for_each(|e| add(c.get(e)));
+            } else if let Some(c) = StoredChannel::new(spec, bytes) {
+                (0..spec.sequence_len()).for_each(|e| add(c.get(e)));
             }
         }
         Encoding::Sparse => {
