@@ -110,7 +110,7 @@ fn plane<const BITS: usize>(
             end: activations.wrapping_add(lanes),
             step: sets.step,
             sets: sets.count,
-            shift,
+            shift: if r == 0 { shift } else { 0 },
         };
         let pass = &raw mut pass;
         // SAFETY: each turn reads a word of each channel's plane and the lanes that meet it,

@@ -84,9 +84,10 @@ impl LayerSpec {
             Kind::FullyConnected => true,
             // A tap must begin at a whole word.
             Kind::Conv => {
-                let plain = matches!(self.w_bits, 2 | 4 | 8);
-                let words = (self.c_in4() * self.w_bits as u32).is_multiple_of(32);
-                plain && words && h as u32 * w as u32 <= 4
+                let plane = 1 << self.w_bits.trailing_zeros();
+                let words = (self.c_in4() * plane).is_multiple_of(32);
+                // 7 bits are three planes, which take longer than unpacking.
+                self.w_bits != 7 && words && h as u32 * w as u32 <= 4
             }
             Kind::GlobalAvgPool => false,
         }
