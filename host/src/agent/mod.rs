@@ -118,6 +118,12 @@ impl AgentKind {
         matches!(self, Self::Ddpg | Self::Random)
     }
 
+    /// Whether it goes by accuracies measured with one layer narrowed at a time.
+    #[must_use]
+    pub fn measures_channels(self) -> bool {
+        matches!(self, Self::Ddpg | Self::Random | Self::Greedy)
+    }
+
     /// Whether its decisions depend on the seed.
     #[must_use]
     pub fn depends_on_seed(self) -> bool {

@@ -96,7 +96,7 @@ pub(super) struct Tuning {
     /// Highest learning rate of the fine-tuning after pruning [default: 0.03].
     #[arg(long, value_name = "RATE")]
     finetune_lr: Option<f64>,
-    /// Highest learning rate of the fine-tuning after quantization [default: 0.0005].
+    /// Highest learning rate of the fine-tuning after quantization [default: 0.0002].
     #[arg(long, value_name = "RATE")]
     qat_lr: Option<f64>,
     /// Test pictures that the board runs with the given network [default: 3].

@@ -13,12 +13,13 @@ use crate::lower::{IntNet, accuracy, argmax, candidates, centre, simulate};
 use crate::quant::QatNet;
 use crate::reward::Costs;
 use crate::run::{
-    BrokenImage, EpisodeLog, Evaluation, LayerFigures, NetworkFigures, Policy, PolicyLayer,
-    Progress, Stage, Summary, files, pareto_front,
+    BrokenImage, EpisodeLog, Evaluation, LayerFigures, LayerSensitivity, Loss, NetworkFigures,
+    Policy, PolicyLayer, Progress, Stage, Summary, files, pareto_front,
 };
 use crate::search::{LayerCost, LayerKey};
 use crate::vgg::TrainConfig;
 use anyhow::{Result, bail};
+use std::collections::BTreeMap;
 
 /// Images in the report that the compression broke.
 const BROKEN: usize = 12;
@@ -49,6 +50,8 @@ impl<D: Device + 'static> Compress<D> {
             .write_json(files::POLICY, &self.policy(&before, &after))?;
         self.run
             .write_json(files::EVALUATION, &evaluation(&test, &before, &after)?)?;
+        self.run
+            .write_json(files::SENSITIVITY, &self.layer_sensitivity(&after))?;
         let log = EpisodeLog::read(&self.run.path(files::LOG))?;
         self.run.write_json(files::PARETO, &pareto_front(&log))?;
         self.timer.switch(Stage::Finish.label());
@@ -78,6 +81,41 @@ impl<D: Device + 'static> Compress<D> {
         )?;
         self.check_accuracy(&summary)?;
         Ok(summary)
+    }
+
+    /// What was measured of each layer with weights by itself.
+    fn layer_sensitivity(&self, after: &Tested) -> Vec<LayerSensitivity> {
+        let widths = self.state.sensitivity.clone().unwrap_or_default();
+        // Other agents' predictions are not in points of accuracy.
+        let channels = self.state.channel_loss.as_ref();
+        let channels = channels.filter(|_| self.settings.agent.measures_channels());
+        let of = |rows: &BTreeMap<u8, Vec<f64>>, i: usize| {
+            let losses = rows.iter();
+            let losses = losses.filter_map(|(&at, row)| {
+                Some(Loss {
+                    at,
+                    loss: *row.get(i)?,
+                })
+            });
+            losses.collect()
+        };
+        let rows = weight_layers(after).into_iter().enumerate();
+        rows.map(|(i, row)| LayerSensitivity {
+            name: row.name,
+            channels: channels
+                .and_then(|c| c.points.get(i))
+                .into_iter()
+                .flatten()
+                .filter(|(share, _)| *share < 1.0)
+                .map(|&(at, loss)| Loss {
+                    at,
+                    loss: f64::from(loss),
+                })
+                .collect(),
+            weights: of(&widths.weights, i),
+            activations: of(&widths.activations, i),
+        })
+        .collect()
     }
 
     /// Refuses a result below the accuracy that was asked for, after everything is written.

@@ -198,7 +198,7 @@ impl Settings {
             qat: FineTune {
                 epochs: 6.0,
                 batch: 64,
-                lr: 5e-4,
+                lr: 2e-4,
             },
             distillation: 0.95,
             distill_views: true,

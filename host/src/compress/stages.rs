@@ -222,7 +222,9 @@ impl<D: Device + 'static> Compress<D> {
             &data.first_train(self.settings.calibration_images),
         );
         let bits = self.best_bits()?;
-        let qat = QatNet::new(&network, &bits, &ranges, &self.input.device)?;
+        let fresh = || QatNet::new(&network, &bits, &ranges, &self.input.device);
+        let mut qat = fresh()?;
+        let untrained = self.validation(&qat)?;
         let teacher = self.teacher(Normalized::Centred)?;
         let tune = self.settings.qat;
         let (steps, seed) = (
@@ -243,6 +245,16 @@ impl<D: Device + 'static> Compress<D> {
         if !train(&qat, &job, &data, &self.ui)? {
             return Ok(false);
         }
+        let mut accuracy = self.validation(&qat)?;
+        if accuracy < untrained {
+            // At wide widths there is little to repair, and training may do harm.
+            let [was, is] = [untrained, accuracy].map(|a| 100.0 * a);
+            self.ui.say(&format!(
+                "{:11} kept as before it: {was:.2} % of the validation pictures, {is:.2} % after",
+                ""
+            ));
+            (qat, accuracy) = (fresh()?, untrained);
+        }
         save_quantized(
             &self.run.path(MODEL),
             &qat.centred()?,
@@ -250,12 +262,17 @@ impl<D: Device + 'static> Compress<D> {
             &self.input.device,
         )?;
         forget(&checkpoint);
-        let all = data.first_validation(data.validation.len());
-        let logits = qat.logits(data.validation, &all)?;
-        let accuracy = accuracy(&logits, &data.validation.labels);
         self.say_validation(accuracy);
         self.state.validation_after = Some(accuracy);
         Ok(true)
+    }
+
+    /// Accuracy on all validation images.
+    fn validation(&self, net: &QatNet) -> Result<f64> {
+        let data = self.data();
+        let all = data.first_validation(data.validation.len());
+        let logits = net.logits(data.validation, &all)?;
+        Ok(accuracy(&logits, &data.validation.labels))
     }
 
     fn say_validation(&self, accuracy: f64) {

@@ -12,6 +12,7 @@ mod mistakes;
 mod page;
 mod policy;
 mod rewards;
+mod sensitivity;
 mod settings;
 mod svg;
 mod tradeoff;
@@ -20,8 +21,8 @@ mod units;
 use std::path::{Path, PathBuf};
 
 use crate::run::{
-    self, EpisodeLog, EpisodeRecord, Evaluation, Policy, RunConfig, RunError, RunFolder, Stage,
-    Summary, files,
+    self, EpisodeLog, EpisodeRecord, Evaluation, LayerSensitivity, Policy, RunConfig, RunError,
+    RunFolder, Stage, Summary, files,
 };
 
 pub use page::render;
@@ -37,6 +38,8 @@ pub struct RunData {
     pub policy: Option<Policy>,
     /// The figures, once the run is done.
     pub summary: Option<Summary>,
+    /// What each layer loses by itself, where that was measured.
+    pub sensitivity: Option<Vec<LayerSensitivity>>,
     /// How both networks err, where that was written down.
     pub evaluation: Option<Evaluation>,
 }
@@ -53,6 +56,7 @@ impl RunData {
             log: EpisodeLog::read(&dir.join(files::LOG))?,
             policy: run::read_json(dir, files::POLICY)?,
             summary: run::read_json(dir, files::SUMMARY)?,
+            sensitivity: run::read_json(dir, files::SENSITIVITY)?,
             evaluation: run::read_json(dir, files::EVALUATION)?,
         })
     }

@@ -8,7 +8,9 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::{
     reward::{Costs, Reward, Score},
-    run::{BrokenImage, LayerAction, LayerFigures, NetworkFigures, PolicyLayer, testing::config},
+    run::{
+        BrokenImage, LayerAction, LayerFigures, Loss, NetworkFigures, PolicyLayer, testing::config,
+    },
 };
 
 const HOSTILE: &str = "</title><script>alert(\"x\")</script>&'";
@@ -210,6 +212,19 @@ fn evaluation(rng: &mut ChaCha8Rng) -> Evaluation {
     }
 }
 
+fn sensitivity() -> Vec<LayerSensitivity> {
+    let layer = |i: usize| LayerSensitivity {
+        name: format!("conv{i}"),
+        channels: vec![Loss {
+            at: 0.5,
+            loss: 0.1 * i as f64,
+        }],
+        weights: vec![Loss { at: 4, loss: -0.01 }],
+        activations: vec![],
+    };
+    (0..3).map(layer).collect()
+}
+
 pub(super) fn synthetic() -> RunData {
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     let mut config = config();
@@ -223,6 +238,7 @@ pub(super) fn synthetic() -> RunData {
         log,
         policy: Some(policy()),
         summary: Some(summary()),
+        sensitivity: Some(sensitivity()),
         evaluation: Some(evaluation(&mut rng)),
     }
 }
@@ -295,6 +311,7 @@ fn a_finished_run_makes_a_whole_page() {
         "Trade-off",
         "Reward by episode",
         "Policy by layer",
+        "Sensitivity",
         "What it gets wrong",
         "To get the same",
     ] {
@@ -311,6 +328,8 @@ fn a_finished_run_makes_a_whole_page() {
         "168 MHz",
         "chosen",
         "budget 71.4 ms",
+        "50 % channels",
+        ">+1.0<",
         "conv6",
         "control",
     ] {
@@ -367,6 +386,7 @@ fn an_unfinished_run_says_so_and_odd_values_do_no_harm() {
     data.policy = None;
     data.summary = None;
     data.evaluation = None;
+    data.sensitivity = None;
     data.log.truncate(1);
     let html = render(&data);
     check_well_formed(&html);
@@ -401,6 +421,9 @@ fn the_report_is_made_from_the_folders_files() {
     });
     put(files::SUMMARY, &|| {
         serde_json::to_string(&data.summary).unwrap()
+    });
+    put(files::SENSITIVITY, &|| {
+        serde_json::to_string(&data.sensitivity).unwrap()
     });
     put(files::EVALUATION, &|| {
         serde_json::to_string(&data.evaluation).unwrap()

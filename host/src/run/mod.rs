@@ -8,6 +8,7 @@
 //! | `log.jsonl` | one [`EpisodeRecord`] a line, append-only |
 //! | `checkpoint/` | [`Checkpoints`]: everything that an identical continuation needs |
 //! | `policy.json` | [`Policy`]: what was decided for each layer |
+//! | `sensitivity.json` | [`LayerSensitivity`]: what each layer loses by itself |
 //! | `pareto.json` | [`FrontPoint`]s: the front of accuracy, cycles and bytes of both searches |
 //! | `evaluation.json` | [`Evaluation`]: confusion and broken images, where there are any |
 //! | `summary.json` | [`Summary`]: the figures before and after |
@@ -31,6 +32,7 @@ mod pareto;
 mod policy;
 mod progress;
 mod record;
+mod sensitivity;
 mod summary;
 
 pub use atomic::write_atomic;
@@ -46,6 +48,7 @@ pub use pareto::{FrontPoint, pareto_front};
 pub use policy::{LayerFigures, Policy, PolicyLayer};
 pub use progress::{PartTimer, Progress, Stage};
 pub use record::{EpisodeRecord, LayerAction};
+pub use sensitivity::{LayerSensitivity, Loss};
 pub use summary::{NetworkFigures, Summary};
 
 /// File names inside a run folder.
@@ -58,6 +61,8 @@ pub mod files {
     pub const CHECKPOINT: &str = "checkpoint";
     /// [`super::Policy`].
     pub const POLICY: &str = "policy.json";
+    /// [`super::LayerSensitivity`], one a layer.
+    pub const SENSITIVITY: &str = "sensitivity.json";
     /// [`super::FrontPoint`]s.
     pub const PARETO: &str = "pareto.json";
     /// [`super::Evaluation`].
