@@ -10,17 +10,15 @@ use shared::CRC32;
 use shared::act::Act;
 use shared::bench::{self, WEIGHT_WORDS};
 use shared::blob::{Layer, LayerRecord};
+use shared::coding::BlockShape;
 use shared::message::{BenchLayer, DeviceError};
 use shared::pattern::Pattern;
 use shared::semantics::REQUANT_BYTES;
 use shared::spec::{Encoding, LayerSpec};
-use shared::weights::{pack_channel, sparse};
+use shared::weights::pack_channel;
 
 /// What a benchmark subtracts from each channel of an image.
 pub const R_C: u8 = 128;
-
-/// Bytes of the two entries of the block table that a sparse benchmark layer needs.
-const TABLE_BYTES: usize = 8;
 
 /// The weights that dense benchmark layers read, in flash on a board.
 pub static WEIGHTS: Weights = Weights::new();
@@ -96,18 +94,14 @@ pub fn arena_bytes(request: &BenchLayer) -> Result<u32, DeviceError> {
     Ok((Plan::new(&request.spec).end + weights) as u32)
 }
 
-/// Most bytes of the weights of one block that lie in the arena, with a sparse one's table.
+/// Most bytes of the weights of one block that lie in the arena, as a section.
 fn stream_bound(request: &BenchLayer) -> usize {
     let spec = &request.spec;
-    let len = spec.sequence_len();
-    let channels = usize::from(stored_channels(spec));
     match spec.encoding {
         _ if !spec.has_weights() => 0,
-        Encoding::Sparse => {
-            TABLE_BYTES + channels * sparse::channel_bytes(len, len, spec.w_bits) as usize
-        }
         Encoding::Dense if request.pattern == Pattern::Typical => 0,
-        Encoding::Dense => channels * spec.dense_channel_bytes() as usize,
+        Encoding::Dense => usize::from(stored_channels(spec)) * spec.dense_channel_bytes() as usize,
+        Encoding::Sparse | Encoding::Delta | Encoding::Coded => bench::section_bound(spec),
     }
 }
 
@@ -169,11 +163,11 @@ fn run_with(
     let too_large = DeviceError::TooLarge { need: bound, limit };
     let plan = Plan::new(spec);
     let (data, stream) = arena.split_at_mut_checked(plan.end).ok_or(too_large)?;
+    let (data, scratch) = data.split_at_mut_checked(plan.scratch).ok_or(too_large)?;
     let weights = match own {
         Some(own) => own,
-        None => weights(request, stream, too_large)?,
+        None => weights(request, stream, scratch, too_large)?,
     };
-    let (data, scratch) = data.split_at_mut_checked(plan.scratch).ok_or(too_large)?;
     let (data, requants) = data.split_at_mut_checked(plan.requants).ok_or(too_large)?;
     let (input, output) = data.split_at_mut_checked(plan.output).ok_or(too_large)?;
 
@@ -190,7 +184,7 @@ fn run_with(
         };
         *r = requant.to_bytes();
     }
-    let layer = Layer::detached(record(spec), weights, requants);
+    let layer = Layer::detached(LayerRecord::of(*spec), weights, requants);
     let mut r_c = [R_C; 4];
     r_c.iter_mut().skip(spec.c_in.into()).for_each(|r| *r = 0);
 
@@ -225,10 +219,11 @@ pub fn expected_crc32(request: &BenchLayer, arena: &mut [u8]) -> Result<u32, Dev
     run(request, arena, |layer| layer())
 }
 
-/// The weight section of a layer of one block, repeated.
+/// The weight section of a layer of one block, repeated; `work` is the layer's scratch.
 fn weights<'a>(
     request: &BenchLayer,
     stream: &'a mut [u8],
+    work: &mut [u8],
     too_large: DeviceError,
 ) -> Result<&'a [u8], DeviceError> {
     let spec = &request.spec;
@@ -236,13 +231,10 @@ fn weights<'a>(
         return Ok(&[]);
     }
     let channels = stored_channels(spec);
-    if request.pattern != Pattern::Typical {
-        return pattern_weights(request, channels, stream).ok_or(too_large);
-    }
-    match spec.encoding {
+    match (spec.encoding, request.pattern) {
         // All there is, since so many channels may overlap.
-        Encoding::Dense if spec.is_straight() => Ok(&WEIGHTS.0),
-        Encoding::Dense => {
+        (Encoding::Dense, Pattern::Typical) if spec.is_straight() => Ok(&WEIGHTS.0),
+        (Encoding::Dense, Pattern::Typical) => {
             let need = spec.dense_channel_bytes() * u32::from(channels);
             let limit = WEIGHTS.0.len() as u32;
             WEIGHTS
@@ -250,22 +242,12 @@ fn weights<'a>(
                 .get(..need as usize)
                 .ok_or(DeviceError::TooLarge { need, limit })
         }
-        Encoding::Sparse => {
-            let density = request.density_percent;
-            let (table, values) = stream.split_at_mut_checked(TABLE_BYTES).ok_or(too_large)?;
-            let n = bench::sparse_block(spec, channels, density, request.seed, values)
-                .ok_or(too_large)?;
-            if let ([start, end], _) = table.as_chunks_mut::<4>() {
-                *start = (TABLE_BYTES as u32).to_le_bytes();
-                *end = ((TABLE_BYTES + n) as u32).to_le_bytes();
-            }
-            stream.get(..TABLE_BYTES + n).ok_or(too_large)
-        }
+        (Encoding::Dense, _) => pattern_weights(request, channels, stream).ok_or(too_large),
+        _ => stream_weights(request, channels, stream, work).ok_or(too_large),
     }
 }
 
-/// The weight section of a layer of one block, made of the request's pattern; `None` where
-/// `stream` is too short.
+/// Dense weights of the request's pattern; `None` where `stream` is too short.
 fn pattern_weights<'a>(
     request: &BenchLayer,
     channels: u16,
@@ -276,28 +258,48 @@ fn pattern_weights<'a>(
     let (weights, rest) = stream.split_at_mut_checked(stream_bound(request))?;
     let sequence = as_signed(rest.get_mut(..sequence_bytes(request))?);
     weights.fill(0);
-    let sparse = spec.encoding == Encoding::Sparse;
-    let mut end = if sparse { TABLE_BYTES } else { 0 };
-    for channel in 0..channels {
+    let len = spec.dense_channel_bytes() as usize;
+    for (channel, out) in (0..channels).zip(weights.chunks_exact_mut(len.max(1))) {
         request.pattern.fill_sequence(spec, data, channel, sequence);
-        if sparse {
-            sparse::pack(sequence, spec.w_bits, |word| {
-                if let Some(bytes) = weights.get_mut(end..end + 4) {
-                    bytes.copy_from_slice(&word.to_le_bytes());
+        pack_channel(spec, sequence, out);
+    }
+    Some(weights)
+}
+
+/// Weights of one block in the layer's encoding, which is not dense; `None` where `stream` or
+/// `work` is too short.
+fn stream_weights<'a>(
+    request: &BenchLayer,
+    channels: u16,
+    stream: &'a mut [u8],
+    work: &mut [u8],
+) -> Option<&'a [u8]> {
+    let spec = &request.spec;
+    let data = (request.seed, request.density_percent);
+    let table = work.len().checked_sub(spec.scratch().table as usize)?;
+    let (weights, work) = work.split_at_mut_checked(table)?;
+    let shape = BlockShape {
+        channels: channels.into(),
+        sequence_len: spec.sequence_len() as usize,
+    };
+    let weights = as_signed(weights.get_mut(..shape.weights())?);
+    let (section, rest) = stream.split_at_mut_checked(stream_bound(request))?;
+    if request.pattern == Pattern::Typical {
+        bench::fill_weights(spec, &shape, data, weights);
+    } else {
+        let sequence = as_signed(rest.get_mut(..sequence_bytes(request))?);
+        for channel in 0..channels {
+            request.pattern.fill_sequence(spec, data, channel, sequence);
+            for (k, w) in weights.iter_mut().enumerate() {
+                let (of, element) = shape.place(k);
+                if of == usize::from(channel) {
+                    *w = sequence.get(element).copied().unwrap_or(0);
                 }
-                end += 4;
-            });
-        } else {
-            let len = spec.dense_channel_bytes() as usize;
-            pack_channel(spec, sequence, weights.get_mut(end..end + len)?);
-            end += len;
+            }
         }
     }
-    if sparse && let ([start, stop], _) = weights.get_mut(..TABLE_BYTES)?.as_chunks_mut::<4>() {
-        *start = (TABLE_BYTES as u32).to_le_bytes();
-        *stop = (end as u32).to_le_bytes();
-    }
-    weights.get(..end)
+    let bytes = bench::section(spec, weights, kernels::as_words(work)?, section)?;
+    section.get(..bytes)
 }
 
 /// The same bytes as signed ones.
@@ -305,16 +307,4 @@ fn as_signed(bytes: &mut [u8]) -> &mut [i8] {
     let (pointer, len) = (bytes.as_mut_ptr().cast::<i8>(), bytes.len());
     // SAFETY: same size and alignment, every bit pattern valid, the borrow is handed on.
     unsafe { core::slice::from_raw_parts_mut(pointer, len) }
-}
-
-fn record(spec: &LayerSpec) -> LayerRecord {
-    LayerRecord {
-        spec: *spec,
-        in_off: 0,
-        out_off: 0,
-        scratch_off: 0,
-        weights_off: 0,
-        weights_len: 0,
-        requant_off: 0,
-    }
 }

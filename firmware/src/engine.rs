@@ -3,8 +3,9 @@
 use crate::kernels::{self, Blocks, Buffers, LayerError};
 use shared::act::Act;
 use shared::blob::{Blob, LayerRecord};
+use shared::coding::Corrupt;
+use shared::coding::tans::STATES;
 use shared::spec::{Ability, Encoding};
-use shared::weights::sparse;
 
 /// Why a network cannot be set up or run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +159,7 @@ impl<'a> Network<'a> {
     /// Runs all layers on one image of `[h, w, c]` bytes.
     ///
     /// # Errors
-    /// [`EngineError::ImageSize`]; [`EngineError::Corrupt`] where a sparse stream lies.
+    /// [`EngineError::ImageSize`]; [`EngineError::Corrupt`] where a weight stream lies.
     pub fn infer(
         &mut self,
         image: &[u8],
@@ -202,18 +203,23 @@ impl<'a> Network<'a> {
 /// Decodes every coded weight stream of a blob; see [`Network::verify_streams`].
 ///
 /// # Errors
-/// [`EngineError::Corrupt`] names the first one that is damaged.
+/// [`EngineError::Corrupt`] names the first one that is damaged, or that has weights for which
+/// its kernel is not exact.
 pub fn verify_streams(blob: &Blob) -> Result<(), EngineError> {
+    let mut table = [0; STATES];
     for (i, layer) in (0u16..).zip(blob.layers()) {
         let spec = layer.spec();
-        if !spec.has_weights() || spec.encoding != Encoding::Sparse {
+        if !spec.has_weights() || spec.encoding == Encoding::Dense {
             continue;
         }
+        let corrupt = |block| EngineError::Corrupt { layer: i, block };
+        layer
+            .decoder_table(&mut table)
+            .map_err(|Corrupt| corrupt(0))?;
         for block in 0..spec.blocks() {
-            let channels = usize::from(layer.block_channels(block));
-            let len = spec.sequence_len() as usize;
-            sparse::decode(layer.block(block), channels, len, spec.w_bits, |_, _, _| ())
-                .map_err(|sparse::Corrupt| EngineError::Corrupt { layer: i, block })?;
+            layer
+                .verify_block(block, &table)
+                .map_err(|Corrupt| corrupt(block))?;
         }
     }
     Ok(())

@@ -1,9 +1,11 @@
 //! The seeded data of a layer benchmark, made alike on host and board.
 
 use crate::act::{self, Act};
+use crate::coding::BlockShape;
+use crate::coding::section::{self, Writer};
+use crate::coding::tans::{self, Model};
 use crate::semantics::Requant;
-use crate::spec::LayerSpec;
-use crate::weights::sparse;
+use crate::spec::{Encoding, LayerSpec};
 
 /// Words of the canonical weight block: two channels of 512 x 3 x 3 weights of 8 bits.
 pub const WEIGHT_WORDS: usize = 2 * 9 * 512 / 4;
@@ -105,45 +107,84 @@ pub fn requant(spec: &LayerSpec, seed: u32, channel: u16) -> Requant {
     Requant::new(bias, m.max(32), 0).unwrap_or_default()
 }
 
-/// Writes a valid sparse stream for one block of `channels` channels.
+/// Bytes that are enough for the weight section that [`section`] writes.
+#[must_use]
+pub const fn section_bound(spec: &LayerSpec) -> usize {
+    let weights = spec.sequence_len() as usize * spec.kernel.block_channels() as usize;
+    section::bound(
+        spec.encoding,
+        spec.w_bits,
+        weights,
+        spec.blocks() as usize,
+        1,
+    )
+}
+
+/// Writes a weight section in `spec`'s encoding, which must not be dense, with these weights in
+/// block order as its first block and all others empty.
 ///
-/// Of each channel, `density_percent` of the weights are kept, rounded to whole ones and
-/// spread by chance. Returns the bytes written, or `None` where
-/// `out` is too short.
-pub fn sparse_block(
+/// `work` is memory to encode in, [`tans::STATES`] words where the layer is coded. Returns the
+/// bytes written, or `None` where a buffer is too short.
+#[inline(never)] // Its stack is free again when the layer runs.
+pub fn section(
     spec: &LayerSpec,
-    channels: u16,
-    density_percent: u8,
-    seed: u32,
+    weights: &[i8],
+    work: &mut [u32],
     out: &mut [u8],
 ) -> Option<usize> {
-    let mut rng = Rng::new(seed ^ 0x0005_9a45);
-    let len = spec.sequence_len();
-    let mut at = 0;
-    for _ in 0..channels {
-        let (map_words, start) = (len.div_ceil(32) as usize, at);
-        out.get_mut(start..start + 4 * map_words)?.fill(0);
-        // Exactly the asked share, spread by chance: selection sampling (Knuth, algorithm S).
-        let mut left = sequence_weights(spec);
-        let nonzero = (left * u32::from(density_percent) + 50) / 100;
-        let mut wanted = nonzero;
-        for e in 0..len {
-            if e % spec.c_in4() >= u32::from(spec.c_in) {
-                continue;
-            }
-            if rng.below(left) < wanted {
-                out[start + e as usize / 8] |= 1 << (e % 8);
-                wanted -= 1;
-            }
-            left -= 1;
-        }
-        let end = start + sparse::channel_bytes(len, nonzero, spec.w_bits) as usize;
-        let values = out.get_mut(start + 4 * map_words..end)?;
-        values.fill(0);
-        fill_values(values, nonzero, spec.w_bits, &mut rng);
-        at = end;
+    if spec.encoding != Encoding::Coded {
+        return written(spec, weights, None, out);
     }
-    Some(at)
+    let work = work.first_chunk_mut()?;
+    let counts = work.first_chunk_mut()?;
+    *counts = [0; tans::SYMBOLS];
+    tans::count(weights, spec.w_bits, counts);
+    let symbols: u32 = counts.iter().sum();
+    let model = Model::from_counts(counts, symbols / tans::STATES as u32)?;
+    written(spec, weights, Some((&model, work)), out)
+}
+
+fn written(
+    spec: &LayerSpec,
+    weights: &[i8],
+    model: Option<(&Model, &mut [u32; tans::STATES])>,
+    out: &mut [u8],
+) -> Option<usize> {
+    let mut writer = Writer::new(spec.encoding, spec.w_bits, spec.blocks().into(), model, out)?;
+    writer.block(weights)?;
+    writer.finish_short()
+}
+
+/// The weights of a benchmark's block in block order; `data` is seed and density.
+///
+/// Of each channel, that many percent of the weights are kept, rounded to whole ones and
+/// spread by chance; their values are even over all but zero.
+pub fn fill_weights(
+    spec: &LayerSpec,
+    shape: &BlockShape,
+    (seed, density_percent): (u32, u8),
+    out: &mut [i8],
+) {
+    let mut rng = Rng::new(seed ^ 0x0005_9a45);
+    let max = crate::semantics::weight_max(spec.w_bits) as u32;
+    // Exactly the asked share, spread by chance: selection sampling (Knuth, algorithm S).
+    let mut left = [sequence_weights(spec); 2];
+    let mut wanted = left.map(|all| (all * u32::from(density_percent) + 50) / 100);
+    for (k, w) in out.iter_mut().enumerate() {
+        *w = 0;
+        let (channel, e) = shape.place(k);
+        if e as u32 % spec.c_in4() >= u32::from(spec.c_in) {
+            continue;
+        }
+        let (left, wanted) = (&mut left[channel % 2], &mut wanted[channel % 2]);
+        if rng.below(*left) < *wanted {
+            let magnitude = 1 + rng.below(max) as i32;
+            let sign = if rng.next() & 1 == 0 { 1 } else { -1 };
+            *w = (sign * magnitude) as i8;
+            *wanted -= 1;
+        }
+        *left -= 1;
+    }
 }
 
 /// Weights of one output channel, padding left out.
@@ -151,26 +192,11 @@ const fn sequence_weights(spec: &LayerSpec) -> u32 {
     spec.k_h as u32 * spec.k_w as u32 * spec.c_in as u32
 }
 
-fn fill_values(values: &mut [u8], count: u32, w_bits: u8, rng: &mut Rng) {
-    let max = crate::semantics::weight_max(w_bits);
-    for i in 0..count {
-        let magnitude = 1 + rng.below(max as u32) as i32;
-        let w = if rng.next() & 1 == 0 {
-            magnitude
-        } else {
-            -magnitude
-        };
-        for b in 0..u32::from(w_bits) {
-            let bit = i * u32::from(w_bits) + b;
-            values[bit as usize / 8] |= ((w >> b & 1) as u8) << (bit % 8);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     extern crate std;
     use super::*;
+    use crate::blob::{Layer, LayerRecord};
     use std::vec;
 
     #[test]
@@ -181,32 +207,36 @@ mod tests {
     }
 
     #[test]
-    fn sparse_blocks_decode_at_their_density() {
-        for (density, w_bits) in [(0, 8), (10, 4), (50, 3), (100, 2)] {
-            let spec = LayerSpec {
-                w_bits,
-                ..LayerSpec::conv3x3(8, 8, 37, 8)
-            };
-            let mut out = vec![0; 4096];
-            let n = sparse_block(&spec, 2, density, 9, &mut out).unwrap();
-            let mut kept = 0u32;
-            sparse::decode(
-                &out[..n],
-                2,
-                spec.sequence_len() as usize,
-                w_bits,
-                |_, e, w| {
-                    assert!(w != 0 && (e as u32 % spec.c_in4()) < 37);
-                    kept += 1;
-                },
-            )
-            .unwrap();
-            let share = 100.0 * f64::from(kept) / (2.0 * 37.0 * 9.0);
-            assert!(
-                (share - f64::from(density)).abs() < 6.0,
-                "{share} for {density}"
-            );
-            assert!(sparse_block(&spec, 2, density, 9, &mut out[..n - 4]).is_none());
+    fn sections_decode_at_their_density_in_every_encoding() {
+        for encoding in [Encoding::Sparse, Encoding::Delta, Encoding::Coded] {
+            for (density, w_bits) in [(0, 8), (10, 4), (50, 3), (100, 2), (20, 8)] {
+                let spec = LayerSpec {
+                    w_bits,
+                    encoding,
+                    ..LayerSpec::conv3x3(8, 8, 37, 6)
+                };
+                let mut out = vec![0; section_bound(&spec)];
+                let (mut weights, mut work) = (vec![0i8; 2 * 360], [0; tans::STATES]);
+                let shape = BlockShape {
+                    channels: 2,
+                    sequence_len: 360,
+                };
+                fill_weights(&spec, &shape, (9, density), &mut weights);
+                let n = section(&spec, &weights, &mut work, &mut out).unwrap();
+                assert!(section(&spec, &weights, &mut work, &mut out[..n - 4]).is_none());
+                let n = section(&spec, &weights, &mut work, &mut out).unwrap();
+                let record = LayerRecord::of(spec);
+                let layer = Layer::detached(record, &out[..n], &[]);
+                let mut table = [0; tans::STATES];
+                layer.decoder_table(&mut table).unwrap();
+                let mut kept = 0u32;
+                let put = |_, e: usize, w| {
+                    assert!(w == 0 || (e as u32 % spec.c_in4()) < 37);
+                    kept += u32::from(w != 0);
+                };
+                layer.decode_block(0, &table, put).unwrap();
+                assert_eq!(kept, 2 * ((333 * u32::from(density) + 50) / 100));
+            }
         }
     }
 

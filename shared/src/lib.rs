@@ -1,8 +1,8 @@
 //! What host and firmware agree on: the blob, the integer semantics, the messages.
 //!
 //! `no_std`, no allocation. [`semantics`] says what every executor computes, [`spec`]
-//! describes one layer, [`weights`] and [`act`] say how numbers lie in memory, [`blob`]
-//! is the file that the board runs, [`message`] is how host and board talk, [`bench`]
+//! describes one layer, [`weights`], [`coding`] and [`act`] say how numbers lie in memory,
+//! [`blob`] is the file that the board runs, [`message`] is how host and board talk, [`bench`]
 //! makes the data of a layer benchmark on both sides from one seed, [`pattern`] that of
 //! tests at the edges.
 //!
@@ -12,6 +12,7 @@
 pub mod act;
 pub mod bench;
 pub mod blob;
+pub mod coding;
 pub mod message;
 pub mod narrow;
 pub mod pattern;

@@ -39,6 +39,7 @@ pub const fn scratch(spec: &LayerSpec) -> ScratchPlan {
         activations: (4 * pool * RECORD).saturating_mul(columns + 2),
         weights: (spec.blocks() as u32).saturating_mul(4 * WEIGHTS),
         accumulators: if sums > unpacked { sums } else { unpacked },
+        table: 0,
     }
 }
 

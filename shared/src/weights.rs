@@ -1,4 +1,5 @@
-//! How weights are stored: a sequence per output channel, dense in bit planes or sparse.
+//! How weights are stored densely: a sequence per output channel, in bit planes.
+//! [`crate::coding`] has what takes fewer bytes.
 //!
 //! The **sequence** of an output channel is its weights in the order `[k_h][k_w][c_in4]`,
 //! input channels padded with zeros to a multiple of four. Kernels consume it as **pairs**
@@ -258,112 +259,6 @@ fn word_at(bytes: &[u8], word: usize) -> u32 {
     }
 }
 
-/// The sparse encoding: per output channel a bitmap over the sequence, then the values.
-///
-/// Bit `e % 32` of bitmap word `e / 32` says whether element `e` is stored. The stored
-/// values follow as `w_bits`-wide two's complement numbers, low bits first, in whole words.
-/// A block's bytes are those of its channels, one after the other; nothing else.
-pub mod sparse {
-    use super::word_at;
-
-    /// Bytes of one channel with `nonzero` stored values.
-    #[must_use]
-    pub const fn channel_bytes(sequence_len: u32, nonzero: u32, w_bits: u8) -> u32 {
-        4 * (sequence_len.div_ceil(32) + (nonzero * w_bits as u32).div_ceil(32))
-    }
-
-    /// Appends one channel through `push`, a word at a time, zeros left out.
-    pub fn pack(sequence: &[i8], w_bits: u8, mut push: impl FnMut(u32)) {
-        for chunk in sequence.chunks(32) {
-            push(
-                chunk
-                    .iter()
-                    .enumerate()
-                    .fold(0, |m, (i, &w)| m | u32::from(w != 0) << i),
-            );
-        }
-        let (mut word, mut filled) = (0u64, 0);
-        let mask = (1u64 << w_bits) - 1;
-        for &w in sequence.iter().filter(|&&w| w != 0) {
-            word |= (w as u8 as u64 & mask) << filled;
-            filled += u32::from(w_bits);
-            if filled >= 32 {
-                push(word as u32);
-                word >>= 32;
-                filled -= 32;
-            }
-        }
-        if filled > 0 {
-            push(word as u32);
-        }
-    }
-
-    /// The stream disagrees with its own length.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct Corrupt;
-
-    /// Decodes the channels of one block.
-    ///
-    /// Calls `put(channel, element, weight)` for each stored value. Reads nothing outside
-    /// `block`, calls `put` at most `channels · sequence_len` times, and only with
-    /// `channel < channels` and `element < sequence_len`.
-    ///
-    /// # Errors
-    /// [`Corrupt`] where the stored counts do not add up to exactly `block.len()`, or a
-    /// bitmap marks elements past the sequence. What was put before stays put.
-    pub fn decode(
-        block: &[u8],
-        channels: usize,
-        sequence_len: usize,
-        w_bits: u8,
-        mut put: impl FnMut(usize, usize, i16),
-    ) -> Result<(), Corrupt> {
-        let mut rest = block;
-        for channel in 0..channels {
-            rest = decode_channel(rest, sequence_len, w_bits, |e, w| put(channel, e, w))?;
-        }
-        if rest.is_empty() {
-            Ok(())
-        } else {
-            Err(Corrupt)
-        }
-    }
-
-    fn decode_channel(
-        bytes: &[u8],
-        sequence_len: usize,
-        w_bits: u8,
-        mut put: impl FnMut(usize, i16),
-    ) -> Result<&[u8], Corrupt> {
-        let map_bytes = 4 * sequence_len.div_ceil(32);
-        let (map, values) = bytes.split_at_checked(map_bytes).ok_or(Corrupt)?;
-        let nonzero: u32 = map.iter().map(|b| b.count_ones()).sum();
-        let value_bytes = 4 * (nonzero as usize * usize::from(w_bits)).div_ceil(32);
-        let (values, rest) = values.split_at_checked(value_bytes).ok_or(Corrupt)?;
-        let mut bit = 0;
-        for word in 0..map_bytes / 4 {
-            let mut marks = word_at(map, word);
-            while marks != 0 {
-                let e = 32 * word + marks.trailing_zeros() as usize;
-                marks &= marks - 1;
-                if e >= sequence_len {
-                    return Err(Corrupt);
-                }
-                put(e, value_at(values, bit, w_bits));
-                bit += usize::from(w_bits);
-            }
-        }
-        Ok(rest)
-    }
-
-    fn value_at(values: &[u8], bit: usize, w_bits: u8) -> i16 {
-        let pair =
-            u64::from(word_at(values, bit / 32)) | u64::from(word_at(values, bit / 32 + 1)) << 32;
-        let unused = 64 - u32::from(w_bits);
-        ((pair >> (bit % 32) << unused) as i64 >> unused) as i16
-    }
-}
-
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -449,32 +344,6 @@ mod tests {
             let pair = word >> (4 * j) & 0x000f_000f;
             assert_eq!((pair & 0xffff) as i8 - 8, s[low]);
             assert_eq!((pair >> 16) as i8 - 8, s[high]);
-        }
-    }
-
-    #[test]
-    fn sparse_round_trips_and_refuses_lies() {
-        for w_bits in 2..=8 {
-            let mut s = sequence(72, w_bits, 5);
-            s.iter_mut().step_by(3).for_each(|w| *w = 0);
-            let mut bytes = Vec::new();
-            sparse::pack(&s, w_bits, |w| bytes.extend(w.to_le_bytes()));
-            let nonzero = s.iter().filter(|&&w| w != 0).count() as u32;
-            assert_eq!(
-                bytes.len(),
-                sparse::channel_bytes(72, nonzero, w_bits) as usize
-            );
-            let mut back = [0i16; 72];
-            sparse::decode(&bytes, 1, 72, w_bits, |_, e, w| back[e] = w).unwrap();
-            assert!(
-                back.iter().zip(&s).all(|(&a, &b)| a == i16::from(b)),
-                "w{w_bits}"
-            );
-
-            let refused = |b: &[u8]| sparse::decode(b, 1, 72, w_bits, |_, _, _| ()).is_err();
-            assert!(refused(&bytes[..bytes.len() - 4]) && refused(&[&bytes[..], &[0; 4]].concat()));
-            bytes[11] |= 0x80; // element 95 of 72
-            assert!(refused(&bytes));
         }
     }
 }

@@ -3,9 +3,11 @@
 use shared::act::Act;
 use shared::blob::write::{LayerData, blob_bytes, write};
 use shared::blob::{Blob, HEADER_BYTES, Header, LAYER_BYTES, LayerRecord, Malformed};
+use shared::coding::BlockShape;
+use shared::coding::section::{self, Writer};
 use shared::semantics::Requant;
 use shared::spec::{Encoding, LayerSpec, SpecError};
-use shared::weights::{dense_channel_bytes, pack_dense, sparse};
+use shared::weights::{dense_channel_bytes, pack_dense};
 
 const DOC: &str = include_str!("../../docs/blob-format.md");
 
@@ -109,19 +111,20 @@ fn small_network() -> Vec<u8> {
             })
             .collect()
     };
-    let mut blocks: Vec<Vec<u8>> = vec![vec![], vec![]];
-    for o in 0..3 {
-        sparse::pack(&sequence(&second, o), 8, |w| {
-            blocks[o / 2].extend(w.to_le_bytes())
-        });
+    let mut sparse_section = vec![0; section::bound(Encoding::Sparse, 8, 144, 2, 2)];
+    let mut writer = Writer::new(Encoding::Sparse, 8, 2, None, &mut sparse_section).unwrap();
+    for channels in [0..2, 2..3] {
+        let sequences: Vec<_> = channels.map(|o| sequence(&second, o)).collect();
+        let sequences: Vec<&[i8]> = sequences.iter().map(|s| &s[..]).collect();
+        let shape = BlockShape {
+            channels: sequences.len(),
+            sequence_len: 72,
+        };
+        let weights: Vec<i8> = shape.in_order(&sequences).collect();
+        writer.block(&weights).unwrap();
     }
-    let mut sparse_section: Vec<u8> = vec![];
-    let (a, b) = (
-        12 + blocks[0].len() as u32,
-        12 + (blocks[0].len() + blocks[1].len()) as u32,
-    );
-    sparse_section.extend([12, a, b].into_iter().flat_map(u32::to_le_bytes));
-    sparse_section.extend(blocks.concat());
+    let bytes = writer.finish().unwrap();
+    sparse_section.truncate(bytes);
 
     let requants = |n: usize| vec![Requant::new(3, 1 << 22, 0).unwrap(); n];
     let arena = 2048;
@@ -197,10 +200,10 @@ fn a_whole_network_reads_back() {
         ),
         (2, 1)
     );
+    let table = [0; shared::coding::tans::STATES];
     for block in 0..2 {
-        let channels = usize::from(sparse_layer.block_channels(block));
-        let len = sparse_layer.spec().sequence_len() as usize;
-        sparse::decode(sparse_layer.block(block), channels, len, 8, |_, _, _| ()).unwrap();
+        let put = |_, _, _| ();
+        sparse_layer.decode_block(block, &table, put).unwrap();
     }
     assert!(sparse_layer.block(2).is_empty());
     let longer = [&bytes[..], &[0xff; 100]].concat();

@@ -3,9 +3,12 @@
 use shared::act::Act;
 use shared::blob::write::{LayerData, blob_bytes, write};
 use shared::blob::{Blob, BlobError, HEADER_BYTES, Header, LAYER_BYTES, LayerRecord, Malformed};
+use shared::coding::section::{self, Writer};
+use shared::coding::tans::{self, Model};
+use shared::coding::{BlockShape, Corrupt};
 use shared::semantics::Requant;
 use shared::spec::{Encoding, Kernel, LayerSpec};
-use shared::weights::{pack_dense, sparse};
+use shared::weights::pack_dense;
 
 const SIDE: u16 = 4;
 
@@ -85,12 +88,24 @@ fn section(spec: &LayerSpec, sequences: [&[i8]; 2]) -> Vec<u8> {
         }
         return out;
     }
-    out.extend([8, 0, 0, 0, 0, 0, 0, 0]);
-    for sequence in sequences {
-        sparse::pack(sequence, spec.w_bits, |w| out.extend(w.to_le_bytes()));
-    }
-    let end = out.len() as u32;
-    out[4..8].copy_from_slice(&end.to_le_bytes());
+    let shape = BlockShape {
+        channels: 2,
+        sequence_len: spec.sequence_len() as usize,
+    };
+    let weights: Vec<i8> = shape.in_order(&sequences).collect();
+    let mut counts = [0; tans::SYMBOLS];
+    tans::count(&weights, spec.w_bits, &mut counts);
+    let model = Model::from_counts(&mut counts, 0).unwrap();
+    let mut work = [0; tans::STATES];
+    out.resize(
+        section::bound(spec.encoding, spec.w_bits, weights.len(), 1, 1),
+        0,
+    );
+    let model = Some((&model, &mut work));
+    let mut writer = Writer::new(spec.encoding, spec.w_bits, 1, model, &mut out).unwrap();
+    writer.block(&weights).unwrap();
+    let bytes = writer.finish().unwrap();
+    out.truncate(bytes);
     out
 }
 
@@ -121,12 +136,13 @@ fn summing_up(spec: &LayerSpec, sum: i64) -> Vec<i8> {
 
 #[test]
 fn the_last_exact_sum_is_accepted_and_the_next_is_refused() {
-    use Encoding::{Dense, Sparse};
+    use Encoding::{Coded, Delta, Dense, Sparse};
     for (kernel, c_in, w_bits, encoding, limit) in [
         (Kernel::Winograd4, 120, 8, Dense, 1 << 25),
         (Kernel::Winograd4, 120, 8, Sparse, 1 << 25),
         (Kernel::Winograd4, 300, 7, Dense, 1 << 25),
-        (Kernel::Winograd4, 500, 6, Sparse, 1 << 25),
+        (Kernel::Winograd4, 500, 6, Delta, 1 << 25),
+        (Kernel::Winograd4, 120, 8, Coded, 1 << 25),
         (Kernel::Winograd2, 1_848, 8, Dense, 1 << 29),
     ] {
         let spec = spec(kernel, c_in, w_bits, encoding);
@@ -145,6 +161,15 @@ fn the_last_exact_sum_is_accepted_and_the_next_is_refused() {
                 at: (HEADER_BYTES + LAYER_BYTES + 1) as u32,
             };
             let checked = Blob::new_checked(&blob).map(|_| ());
+            if encoding == Encoding::Coded {
+                // Found where its streams are looked at.
+                let (blob, mut table) = (Blob::new_checked(&blob).unwrap(), [0; tans::STATES]);
+                let layer = blob.layer(1).unwrap();
+                layer.decoder_table(&mut table).unwrap();
+                let expected = if exact { Ok(()) } else { Err(Corrupt) };
+                assert_eq!(layer.verify_block(0, &table), expected);
+                continue;
+            }
             let expected = if exact { Ok(()) } else { Err(refused) };
             assert_eq!(checked, expected, "{kernel:?} w{w_bits} {encoding:?} {sum}");
         }

@@ -1,6 +1,8 @@
 //! Integer networks of random weights, and their blobs.
 
-use host::lower::{Bits, IntLayer, IntNet, choose_encoding, emit, one_sided_sum, plan, specs};
+use host::lower::{
+    Bits, IntLayer, IntNet, Storage, choose_encoding, emit, one_sided_sum, plan, specs,
+};
 use host::vgg::VggConfig;
 use shared::act::Act;
 use shared::bench::{Rng, requant};
@@ -70,7 +72,7 @@ fn layer(name: String, spec: LayerSpec, density_percent: u32, rng: &mut Rng) -> 
 /// Where it does not fit.
 #[must_use]
 pub fn blob(mut net: IntNet, arena: u32) -> Vec<u8> {
-    choose_encoding(&mut net, 0);
+    choose_encoding(&mut net, &Storage::smallest(arena));
     let plan = plan(&net, arena).expect("fits the arena");
     emit(&net, &plan).expect("is valid").blob
 }

@@ -39,7 +39,7 @@ fn request(spec: LayerSpec, pattern: Pattern, seed: u32) -> BenchLayer {
         blocks: spec.blocks(),
         density_percent: match spec.encoding {
             Encoding::Dense => 100,
-            Encoding::Sparse => 30,
+            Encoding::Sparse | Encoding::Delta | Encoding::Coded => 30,
         },
         pattern,
         seed,
@@ -107,7 +107,7 @@ fn conv(rng: &mut Rng, w_bits: u8, kernel: Kernel) -> LayerSpec {
         w_bits,
         input: pick(rng, &UNSIGNED),
         output: pick(rng, &UNSIGNED),
-        encoding: pick(rng, &[Encoding::Dense, Encoding::Dense, Encoding::Sparse]),
+        encoding: pick(rng, &Encoding::ALL),
         k_h: k,
         k_w: k,
         pad: pick(rng, &[k / 2, k / 2, 0]),
@@ -167,7 +167,7 @@ fn dense(rng: &mut Rng, w_bits: u8) -> LayerSpec {
     let last = rng.below(2) == 0;
     LayerSpec {
         w_bits,
-        encoding: pick(rng, &[Encoding::Dense, Encoding::Sparse]),
+        encoding: pick(rng, &Encoding::ALL),
         input: pick(rng, &[Act::U8, Act::U4, Act::U2, Act::S16]),
         output: if last { Act::I32 } else { pick(rng, &UNSIGNED) },
         ..LayerSpec::fully_connected(h, w, c_in, 1 + rng.below(12) as u16)

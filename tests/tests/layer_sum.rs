@@ -1,7 +1,7 @@
 //! The search adds up layers; the whole network must take what their sum says.
 
 use host::board::{EngineChoice, Extent, Options, open, time_layer};
-use host::lower::{Bits, choose_encoding, emit, plan};
+use host::lower::{Bits, Storage, choose_encoding, emit, plan};
 use host::search::price_net;
 use host::vgg::{Item, VggConfig};
 use tests::{board, network};
@@ -22,7 +22,7 @@ fn the_sum_of_layers_is_within_3_percent_of_the_network() {
     let arena = board.hello().expect("answers").arena_limit;
     for (bits, density) in [(Bits { w: 8, a: 8 }, 100), (Bits { w: 4, a: 4 }, 15)] {
         let mut net = network::random(&config, bits, density, 5);
-        choose_encoding(&mut net, 0);
+        choose_encoding(&mut net, &Storage::smallest(arena));
         let keys = price_net(&net, arena).keys;
         let sum: u64 = keys
             .iter()

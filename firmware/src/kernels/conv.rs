@@ -7,10 +7,11 @@
 
 use super::dot::{self, Run};
 use super::output::{self, Place};
-use super::{Blocks, LayerError, as_signed, expand, unpack};
+use super::unpack::Weights;
+use super::{Blocks, LayerError, as_signed, expand};
 use core::num::NonZero;
 use core::ops::Range;
-use shared::blob::Layer;
+use shared::coding::Corrupt;
 use shared::semantics::Requant;
 use shared::spec::{LINES, LayerSpec};
 
@@ -19,13 +20,14 @@ use shared::spec::{LINES, LayerSpec};
 /// # Errors
 /// [`LayerError`].
 pub fn run(
-    layer: &Layer,
+    source: &Weights,
     r_c: [u8; 4],
     blocks: Blocks,
     input: &[u8],
     output: &mut [u8],
     scratch: &mut [u32],
 ) -> Result<(), LayerError> {
+    let layer = source.layer;
     let spec = layer.spec();
     let plan = spec.scratch();
     let (activations, rest) = scratch
@@ -42,8 +44,9 @@ pub fn run(
         expand::rows(spec, r_c, input, read.clone(), activations);
         for block in 0..blocks.count(spec.blocks()) {
             let stored = blocks.stored(block);
-            unpack::block(layer, stored, weights)
-                .map_err(|unpack::Corrupt| LayerError::Corrupt { block })?;
+            source
+                .unpack(stored, weights)
+                .map_err(|Corrupt| LayerError::Corrupt { block })?;
             let work = Work {
                 spec,
                 geometry: &geometry,

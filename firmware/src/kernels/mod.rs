@@ -8,6 +8,9 @@
 //! stages share; it and [`dot`] are where an ARM core with the DSP extension differs.
 
 pub mod conv;
+mod decode;
+#[cfg(all(feature = "dsp", target_arch = "arm"))]
+mod decode_m4;
 pub mod dot;
 #[cfg(all(feature = "dsp", target_arch = "arm"))]
 mod dot_m4;
@@ -32,6 +35,7 @@ pub mod winograd;
 
 use shared::blob::Layer;
 use shared::spec::{Abilities, Ability, Kernel, LayerSpec};
+use unpack::Weights;
 
 /// The memory that one layer works on.
 #[derive(Debug)]
@@ -144,6 +148,7 @@ pub fn run_layer(
         .get_mut(..spec.scratch_bytes() as usize)
         .and_then(as_words)
         .ok_or(LayerError::Buffers)?;
+    let (weights, scratch) = Weights::new(layer, scratch)?;
     // Calls behind a `cfg!` that is false are no calls: the linker drops such kernels.
     match Ability::of(spec) {
         Ability::GlobalAvgPool if cfg!(feature = "global-avg-pool") => {
@@ -151,26 +156,26 @@ pub fn run_layer(
             Ok(())
         }
         Ability::Direct if cfg!(feature = "direct") => {
-            conv::run(layer, r_c, blocks, input, output, scratch)
+            conv::run(&weights, r_c, blocks, input, output, scratch)
         }
         Ability::Straight if cfg!(feature = "straight") => {
             straight::run(layer, r_c, blocks, input, output, scratch)
         }
         Ability::Narrow if cfg!(feature = "narrow") => {
-            narrow::run(layer, r_c, blocks, input, output, scratch)
+            narrow::run(&weights, r_c, blocks, input, output, scratch)
         }
         Ability::Winograd4 if cfg!(feature = "winograd4") => {
-            winograd::run(layer, blocks, input, output, scratch)
+            winograd::run(&weights, blocks, input, output, scratch)
         }
         Ability::Winograd2 if cfg!(feature = "winograd2") => {
-            winograd::run(layer, blocks, input, output, scratch)
+            winograd::run(&weights, blocks, input, output, scratch)
         }
         kernel => Err(LayerError::NotBuilt(kernel)),
     }
 }
 
 /// The same bytes as words; `None` where they are not aligned or not whole words.
-fn as_words(bytes: &mut [u8]) -> Option<&mut [u32]> {
+pub(crate) fn as_words(bytes: &mut [u8]) -> Option<&mut [u32]> {
     // SAFETY: every bit pattern is a valid u32 and a valid u8.
     match unsafe { bytes.align_to_mut::<u32>() } {
         ([], words, []) => Some(words),

@@ -17,8 +17,9 @@ use portable::row as dot;
 use super::dot::{PAIR_STEP, channel_start};
 use super::lanes::{pair, ssub16, unpair};
 use super::output::{self, Place};
-use super::{Blocks, LayerError, as_signed, unpack};
-use shared::blob::Layer;
+use super::unpack::Weights;
+use super::{Blocks, LayerError, as_signed};
+use shared::coding::Corrupt;
 use shared::narrow::{GROUP, RECORD, WEIGHTS, columns};
 use shared::spec::LayerSpec;
 
@@ -36,13 +37,14 @@ pub type BlockWeights = [u32; WEIGHTS as usize];
 /// # Errors
 /// [`LayerError`].
 pub fn run(
-    layer: &Layer,
+    source: &Weights,
     r_c: [u8; 4],
     blocks: Blocks,
     input: &[u8],
     output: &mut [u8],
     scratch: &mut [u32],
 ) -> Result<(), LayerError> {
+    let layer = source.layer;
     let spec = layer.spec();
     let plan = spec.scratch();
     let (records, rest) = scratch
@@ -56,8 +58,8 @@ pub fn run(
     let count = blocks.count(spec.blocks());
     for (block, to) in (0..count).zip(weights.iter_mut()) {
         let stored = blocks.stored(block);
-        block_weights(layer, block, stored, accumulators, to)
-            .map_err(|unpack::Corrupt| LayerError::Corrupt { block })?;
+        block_weights(source, block, stored, accumulators, to)
+            .map_err(|Corrupt| LayerError::Corrupt { block })?;
     }
 
     let across = columns(spec) as usize;
@@ -89,16 +91,17 @@ pub fn run(
 
 /// Unpacks a block through `space` and puts its weights in the order of the records.
 fn block_weights(
-    layer: &Layer,
+    source: &Weights,
     block: u16,
     stored: u16,
     space: &mut [u32],
     to: &mut BlockWeights,
-) -> Result<(), unpack::Corrupt> {
+) -> Result<(), Corrupt> {
+    let layer = source.layer;
     let spec = layer.spec();
     let len = spec.sequence_len() as usize;
     let space = space.get_mut(..len).unwrap_or(&mut []);
-    unpack::block(layer, stored, space)?;
+    source.unpack(stored, space)?;
     // Channels 0 and 2 of a tap lie in its first word; what is left over is the low lane of
     // the second word, or with one channel of the first.
     let single = usize::from(spec.c_in == 3);

@@ -3,39 +3,66 @@
 //! Every width ends in the same form, so that one loop multiplies them all. The cost is
 //! paid once a block and strip and shared by all of the strip's pixels.
 
+use super::LayerError;
+use super::decode;
 use super::dot::{PAIR_STEP, channel_start};
 use super::lanes::pair;
 #[cfg(all(feature = "dsp", target_arch = "arm"))]
 use super::unpack_m4::steps;
 use shared::blob::Layer;
+use shared::coding::Corrupt;
+use shared::coding::tans::STATES;
 use shared::spec::{Encoding, LayerSpec};
-use shared::weights::{DenseChannel, pair_elements, sparse};
+use shared::weights::{DenseChannel, pair_elements};
 
 #[cfg(not(all(feature = "dsp", target_arch = "arm")))]
 use portable::steps;
 
-/// The stream of a block disagrees with its own length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Corrupt;
+/// A layer's stored weights, with what is needed to decode them.
+#[derive(Debug)]
+pub struct Weights<'a> {
+    /// The layer.
+    pub layer: &'a Layer<'a>,
+    /// The decoder's table, in scratch, where the layer is coded.
+    table: Option<&'a [u32; STATES]>,
+}
 
-/// Unpacks block `block` of `layer` into `out`, `sequence_len` words; see
-/// [`super::dot`] for their order. A missing second channel becomes zeros.
-///
-/// # Errors
-/// [`Corrupt`] where a sparse stream lies; `out` is then undefined.
-pub fn block(layer: &Layer, block: u16, out: &mut [u32]) -> Result<(), Corrupt> {
-    let spec = layer.spec();
-    let channels = usize::from(layer.block_channels(block));
-    let stored = layer.block(block);
-    match spec.encoding {
-        Encoding::Dense => {
-            let bytes = (spec.dense_channel_bytes() as usize).max(1);
-            let (first, second) = split(stored, bytes);
-            dense(spec, first, 0, out);
-            dense(spec, second, 1, out);
-            Ok(())
+impl<'a> Weights<'a> {
+    /// Takes what decoding needs from the end of the layer's scratch, and returns the rest.
+    ///
+    /// # Errors
+    /// [`LayerError::Buffers`] where scratch is too short; [`LayerError::Corrupt`] of block 0
+    /// where the layer's model does not add up.
+    pub fn new(
+        layer: &'a Layer<'a>,
+        scratch: &'a mut [u32],
+    ) -> Result<(Self, &'a mut [u32]), LayerError> {
+        if layer.spec().encoding != Encoding::Coded {
+            return Ok((Self { layer, table: None }, scratch));
         }
-        Encoding::Sparse => sparse_block(spec, stored, channels, out),
+        let (rest, table) = scratch.split_last_chunk_mut().ok_or(LayerError::Buffers)?;
+        layer
+            .decoder_table(table)
+            .map_err(|Corrupt| LayerError::Corrupt { block: 0 })?;
+        let table = Some(&*table);
+        Ok((Self { layer, table }, rest))
+    }
+
+    /// Unpacks block `block` into `out`, `sequence_len` words; see [`super::dot`] for their
+    /// order. A missing second channel becomes zeros.
+    ///
+    /// # Errors
+    /// [`Corrupt`] where a stream lies; `out` is then undefined.
+    pub fn unpack(&self, block: u16, out: &mut [u32]) -> Result<(), Corrupt> {
+        let spec = self.layer.spec();
+        if spec.encoding != Encoding::Dense {
+            return decode::block(self.layer, block, self.table, out);
+        }
+        let bytes = (spec.dense_channel_bytes() as usize).max(1);
+        let (first, second) = split(self.layer.block(block), bytes);
+        dense(spec, first, 0, out);
+        dense(spec, second, 1, out);
+        Ok(())
     }
 }
 
@@ -78,24 +105,6 @@ fn planes<'a>(spec: &LayerSpec, source: &'a [u8]) -> [&'a [u8]; 3] {
 
 fn split(bytes: &[u8], at: usize) -> (&[u8], &[u8]) {
     bytes.split_at_checked(at).unwrap_or((bytes, &[]))
-}
-
-fn sparse_block(
-    spec: &LayerSpec,
-    stored: &[u8],
-    channels: usize,
-    out: &mut [u32],
-) -> Result<(), Corrupt> {
-    out.fill(0);
-    let (len, sequence) = (out.len() / 2, spec.sequence_len() as usize);
-    sparse::decode(stored, channels, sequence, spec.w_bits, |channel, e, w| {
-        let j = 2 * (e / 4) + e % 2;
-        let high = e != pair_elements(j).0;
-        if let Some(o) = out.get_mut(channel_start(channel, len) + j * PAIR_STEP) {
-            *o |= u32::from(w as u16) << if high { 16 } else { 0 };
-        }
-    })
-    .map_err(|sparse::Corrupt| Corrupt)
 }
 
 #[cfg(not(all(feature = "dsp", target_arch = "arm")))]

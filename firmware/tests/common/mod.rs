@@ -8,9 +8,12 @@ use firmware::reference::{self, Parameters};
 use shared::act::Act;
 use shared::bench::{Rng, fill_input};
 use shared::blob::{Layer, LayerRecord};
+use shared::coding::BlockShape;
+use shared::coding::section::{self, Writer};
+use shared::coding::tans::{self, Model};
 use shared::semantics::{REQUANT_BYTES, Requant, weight_max};
 use shared::spec::{Encoding, Kernel, Kind, LayerSpec};
-use shared::weights::{pack_channel, sparse};
+use shared::weights::pack_channel;
 use shared::winograd::{self, Tiling};
 
 /// What output buffers hold before a run.
@@ -48,10 +51,9 @@ impl Case {
         };
         if spec.has_weights() {
             let max = weight_max(spec.w_bits);
-            let zeros = if spec.encoding == Encoding::Sparse {
-                60
-            } else {
-                5
+            let zeros = match spec.encoding {
+                Encoding::Dense => 5,
+                _ => 60,
             };
             case.set_weights(|_, _| {
                 if rng.below(100) < zeros {
@@ -88,16 +90,7 @@ impl Case {
     }
 
     pub fn layer(&self) -> Layer<'_> {
-        let record = LayerRecord {
-            spec: self.spec,
-            in_off: 0,
-            out_off: 0,
-            scratch_off: 0,
-            weights_off: 0,
-            weights_len: self.weights.len() as u32,
-            requant_off: 0,
-        };
-        Layer::detached(record, &self.weights, &self.requants)
+        Layer::detached(LayerRecord::of(self.spec), &self.weights, &self.requants)
     }
 
     /// The kernel's output.
@@ -169,16 +162,32 @@ pub fn pack(spec: &LayerSpec, sequences: &[Vec<i8>]) -> Vec<u8> {
         }
         return out;
     }
-    let table = 4 * (u32::from(spec.blocks()) + 1);
-    let (mut entries, mut streams) = (vec![table], Vec::<u8>::new());
-    for block in sequences.chunks(spec.kernel.block_channels().into()) {
-        for s in block {
-            sparse::pack(s, spec.w_bits, |w| streams.extend(w.to_le_bytes()));
-        }
-        entries.push(table + streams.len() as u32);
-    }
-    let mut out: Vec<u8> = entries.iter().flat_map(|e| e.to_le_bytes()).collect();
-    out.extend(streams);
+    let blocks: Vec<Vec<i8>> = sequences
+        .chunks(spec.kernel.block_channels().into())
+        .map(|block| {
+            let shape = BlockShape {
+                channels: block.len(),
+                sequence_len: spec.sequence_len() as usize,
+            };
+            let block: Vec<&[i8]> = block.iter().map(|s| &s[..]).collect();
+            shape.in_order(&block).collect()
+        })
+        .collect();
+    let mut counts = [0; tans::SYMBOLS];
+    blocks
+        .iter()
+        .for_each(|b| tans::count(b, spec.w_bits, &mut counts));
+    // Some of the rarer symbols are escaped.
+    let model = Model::from_counts(&mut counts, 3).unwrap();
+    let (w_bits, longest) = (spec.w_bits, 2 * spec.sequence_len() as usize);
+    let bound = section::bound(spec.encoding, w_bits, longest, blocks.len(), blocks.len());
+    let mut out = vec![0; bound];
+    let mut work = [0; tans::STATES];
+    let model = Some((&model, &mut work));
+    let mut writer = Writer::new(spec.encoding, w_bits, blocks.len(), model, &mut out).unwrap();
+    blocks.iter().for_each(|b| writer.block(b).unwrap());
+    let bytes = writer.finish().unwrap();
+    out.truncate(bytes);
     out
 }
 
@@ -308,7 +317,7 @@ fn candidate(rng: &mut Rng) -> LayerSpec {
     let k = pick(rng, &[1, 2, 3, 3, 3, 5]);
     let base = LayerSpec {
         w_bits: 2 + rng.below(7) as u8,
-        encoding: pick(rng, &[Encoding::Dense, Encoding::Dense, Encoding::Sparse]),
+        encoding: pick(rng, &Encoding::ALL),
         input: pick(rng, &inputs),
         output: pick(rng, &outputs),
         ..LayerSpec::conv3x3(h, w, c_in, c_out)

@@ -3,7 +3,7 @@
 use super::*;
 use crate::compress::{Device, Lowered, post_training_8bit};
 use crate::data::{Splits, load};
-use crate::lower::{centre, simulate};
+use crate::lower::{Storage, centre, simulate};
 use crate::search::{LayerCost, LayerKey, MeasureLayer, SearchData};
 use crate::vgg::Vgg;
 use shared::blob::Blob;
@@ -32,7 +32,7 @@ fn lowered(pictures: &Splits, arena: u32) -> Lowered {
         validation: &pictures.validation,
     };
     let quants = post_training_8bit(&network, &data, 64, &cpu).unwrap();
-    Lowered::new(&network, &quants, arena, u64::MAX).unwrap()
+    Lowered::new(&network, &quants, &Storage::dense(arena)).unwrap()
 }
 
 /// Runs `images` on a board, compares logits with the host's and the arena with the blob's;

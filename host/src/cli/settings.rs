@@ -4,6 +4,7 @@ use super::hint::Complaint;
 use super::units;
 use crate::agent::AgentKind;
 use crate::compress::{Budgets, Settings};
+use crate::lower::Prefer;
 use crate::prune::ChannelCriterion;
 use crate::reward::RewardMode;
 use shared::spec::Kernel;
@@ -39,6 +40,10 @@ pub(super) struct Tuning {
     /// is given [default: 0.4].
     #[arg(long, value_name = "SHARE")]
     flash_share: Option<f64>,
+    /// What matters more in how weights are stored, within the budgets: dense weights as long
+    /// as they fit, or the fewest bytes [default: speed].
+    #[arg(long, value_enum)]
+    prefer: Option<Prefer>,
     /// Who searches [default: ddpg]. Agents that decide beforehand have one episode a stage.
     #[arg(long, value_enum)]
     agent: Option<AgentKind>,
@@ -136,6 +141,7 @@ impl Tuning {
             cost_share: self.cost_share.or(s.budgets.cost_share),
             flash_share: self.flash_share.or(s.budgets.flash_share),
         };
+        set(&mut s.prefer, &self.prefer);
         set(&mut s.agent, &self.agent);
         set(&mut s.reward, &self.reward);
         set(&mut s.fill, &self.fill);

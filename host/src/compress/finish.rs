@@ -9,7 +9,7 @@ use super::store::{MODEL, load_quantized};
 use super::training::{Job, forget, train};
 use super::{BoardInference, Compress, Device, Disagreement, sum_cycles};
 use crate::data::Dataset;
-use crate::lower::{IntNet, accuracy, argmax, candidates, centre, simulate};
+use crate::lower::{IntNet, Storage, accuracy, argmax, candidates, centre, simulate};
 use crate::quant::QatNet;
 use crate::reward::Costs;
 use crate::run::{
@@ -149,8 +149,8 @@ impl<D: Device + 'static> Compress<D> {
 
     fn test_after(&mut self, test: &Dataset) -> Result<Tested> {
         let (network, quants) = load_quantized(&self.run.path(MODEL), &self.input.device)?;
-        let flash = self.state.targets.flash_bytes.unwrap_or(u64::MAX);
-        let mut net = Lowered::integers(&network, &quants, flash)?;
+        let storage = self.storage(self.state.targets.flash_bytes.unwrap_or(u64::MAX));
+        let mut net = Lowered::integers(&network, &quants, &storage)?;
         net.force(&self.settings.kernels)?;
         self.choose_kernels(&mut net)?;
         let lowered = Lowered::of(net, self.arena())?;
@@ -225,7 +225,7 @@ impl<D: Device + 'static> Compress<D> {
         let network = centre(&folded);
         let images = self.settings.calibration_images;
         let quants = post_training_8bit(&network, &self.data(), images, &self.input.device)?;
-        let lowered = Lowered::new(&network, &quants, self.arena(), u64::MAX)?;
+        let lowered = Lowered::new(&network, &quants, &Storage::dense(self.arena()))?;
         let all: Vec<usize> = (0..test.len()).collect();
         let float = accuracy(&folded.logits(test, &all), &test.labels);
         let integer = simulate(&lowered.net, &test.images)?;

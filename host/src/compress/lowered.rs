@@ -1,8 +1,8 @@
 //! A quantized network with everything that follows from it: integers, plan, blob, price.
 
 use crate::lower::{
-    Bits, Centred, Emitted, IntNet, LayerQuant, LowerError, calibrate, choose_encoding, emit, plan,
-    quantize,
+    Bits, Centred, Emitted, IntNet, LayerQuant, LowerError, Storage, calibrate, choose_encoding,
+    emit, plan, quantize,
 };
 use crate::quant::QatNet;
 use crate::search::{Price, SearchData, price_net};
@@ -21,31 +21,30 @@ pub struct Lowered {
 }
 
 impl Lowered {
-    /// Lowers `network` for a board with `arena` bytes; layers are stored sparse only as far
-    /// as a blob of `flash` bytes asks for it.
+    /// Lowers `network` for a board with `storage.arena` bytes; layers are stored as
+    /// [`choose_encoding`] says.
     ///
     /// # Errors
     /// [`LowerError`], but for a network that is too large for the SRAM.
     pub fn new(
         network: &Centred,
         quants: &[LayerQuant],
-        arena: u32,
-        flash: u64,
+        storage: &Storage,
     ) -> Result<Self, LowerError> {
-        Self::of(Self::integers(network, quants, flash)?, arena)
+        Self::of(Self::integers(network, quants, storage)?, storage.arena)
     }
 
-    /// The integers of `network`, in the encodings that a blob of `flash` bytes asks for.
+    /// The integers of `network`, in the encodings that [`choose_encoding`] takes.
     ///
     /// # Errors
     /// [`LowerError`].
     pub fn integers(
         network: &Centred,
         quants: &[LayerQuant],
-        flash: u64,
+        storage: &Storage,
     ) -> Result<IntNet, LowerError> {
         let mut net = quantize(network, quants)?;
-        choose_encoding(&mut net, flash);
+        choose_encoding(&mut net, storage);
         Ok(net)
     }
 

@@ -28,6 +28,7 @@ pub use ui::{Bar, Ui, Verbosity};
 
 use crate::agent::{Agent, AgentState};
 use crate::data::Splits;
+use crate::lower::Storage;
 use crate::run::{Identity, PartTimer, Progress, RunConfig, RunFolder, Stage, Summary};
 use crate::search::{Latency, LayerCost, SearchData};
 use crate::vgg::Vgg;
@@ -244,6 +245,15 @@ impl<D: Device + 'static> Compress<D> {
     /// Bytes of arena that networks are planned for: the board's, or the budget if less.
     fn arena(&self) -> u32 {
         arena_limit(&self.settings, &self.limits)
+    }
+
+    /// How networks are stored in a blob of at most `flash` bytes.
+    fn storage(&self, flash: u64) -> Storage {
+        Storage {
+            flash,
+            arena: self.arena(),
+            prefer: self.settings.prefer,
+        }
     }
 
     fn data(&self) -> SearchData<'_> {

@@ -6,7 +6,7 @@ use super::settings::Settings;
 use super::state::RankingChoice;
 use super::store::save_rankings;
 use super::{Compress, Device, DeviceLimits, Infeasible, Input};
-use crate::lower::{Bits, centre};
+use crate::lower::{Bits, Storage, centre};
 use crate::prune::{
     MIN_CHANNELS, MIN_ELEMENTS, PrunePolicy, Rankings, Variational, channel_scores, dense_price,
     magnitude_scores, rank_correlation, round_channels,
@@ -54,9 +54,12 @@ pub(super) fn check_reachable<M: MeasureLayer + 'static>(
     for bits in ends {
         let bits = vec![bits; config.layers().len()];
         let density = vec![f64::from(MIN_ELEMENTS); bits.len()];
-        let flash = targets.flash_bytes.unwrap_or(u64::MAX);
-        let arena = super::arena_limit(settings, limits);
-        let priced = price(&config, (&bits, &bits), &density, arena, flash)?;
+        let storage = Storage {
+            flash: targets.flash_bytes.unwrap_or(u64::MAX),
+            arena: super::arena_limit(settings, limits),
+            prefer: settings.prefer,
+        };
+        let priced = price(&config, (&bits, &bits), &density, &storage)?;
         least.push(priced.with_cycles(&latency.costs(&priced.keys)?));
     }
     let of = |cost: fn(&Costs) -> u64| least.iter().map(cost).min().unwrap_or(0);
@@ -122,7 +125,7 @@ impl<D: Device + 'static> Compress<D> {
             self.settings.calibration_images,
             &self.input.device,
         )?;
-        let lowered = Lowered::new(&network, &quants, self.arena(), u64::MAX)?;
+        let lowered = Lowered::new(&network, &quants, &Storage::dense(self.arena()))?;
         self.state.refusal_before = lowered.refusal(self.limits.blob);
         let pending = self.start_board_before(&lowered);
 

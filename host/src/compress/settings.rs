@@ -1,6 +1,7 @@
 //! Everything that decides what a run does, resolved.
 
 use crate::agent::AgentKind;
+use crate::lower::Prefer;
 use crate::prune::{ChannelCriterion, VariationalConfig};
 use crate::reward::{Costs, RewardMode, Targets};
 use crate::search::TrialConfig;
@@ -107,6 +108,9 @@ pub struct Settings {
     pub fill: bool,
     /// Limits.
     pub budgets: Budgets,
+    /// What matters more in how weights are stored, within the limits.
+    #[serde(default)]
+    pub prefer: Prefer,
     /// Stage 1.
     pub prune: SearchSettings,
     /// Stage 2.
@@ -172,6 +176,7 @@ impl Settings {
                 flash_share: Some(0.4),
                 ..Budgets::default()
             },
+            prefer: Prefer::Speed,
             prune: SearchSettings {
                 episodes: 40,
                 trial: trial(0.06),

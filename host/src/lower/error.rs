@@ -102,6 +102,16 @@ pub enum LowerError {
         /// Name of the layer.
         layer: String,
     },
+    /// A layer's weights are too many for its encoding.
+    #[error(
+        "the weights of layer {layer} cannot be stored {encoding}: its blocks would lie past 4 MiB"
+    )]
+    Encoding {
+        /// Name of the layer.
+        layer: String,
+        /// The encoding.
+        encoding: &'static str,
+    },
     /// What was written does not pass the reader's check: a defect of the writer.
     #[error("the blob that was written is refused: {0}")]
     Blob(#[from] BlobError),

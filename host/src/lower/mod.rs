@@ -11,6 +11,7 @@ pub mod clip;
 mod conv;
 
 mod emit;
+mod encode;
 mod error;
 mod integer;
 mod kernel;
@@ -23,8 +24,10 @@ mod winograd;
 
 pub use calibrate::{ActivationRanges, calibrate};
 pub use centre::{Centred, INPUT_STEP, centre, layer_name};
-pub use emit::{
-    Emitted, LayerBytes, choose_encoding, emit, encoded_bytes, sequence_of, sparse_layers,
+pub use emit::{Emitted, emit};
+pub use encode::{
+    Candidate, Prefer, Storage, choose, choose_encoding, decode_cycles, encodings, encodings_of,
+    entropy, fixed_bytes, sequence_of, weight_section,
 };
 pub use error::LowerError;
 pub use integer::{IntLayer, IntNet, LayerQuant, one_sided_sum};

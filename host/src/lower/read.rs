@@ -4,15 +4,16 @@ use super::integer::{IntLayer, IntNet, one_sided_sum};
 use firmware::engine::{EngineError, verify_streams};
 use shared::act::Act;
 use shared::blob::{Blob, Layer};
-use shared::spec::{Encoding, Kind, LayerSpec};
-use shared::weights::{StoredChannel, sparse};
+use shared::coding::Corrupt;
+use shared::coding::tans::STATES;
+use shared::spec::{Kind, LayerSpec};
 
 /// The integer network in `blob`, for the host's simulation.
 ///
 /// Layers are named as [`super::specs()`] names them. Encoding and strips are the blob's own.
 ///
 /// # Errors
-/// [`EngineError::Corrupt`] where a sparse weight stream is damaged.
+/// [`EngineError::Corrupt`] where a weight stream is damaged.
 pub fn from_blob(blob: &Blob) -> Result<IntNet, EngineError> {
     verify_streams(blob)?;
     let header = blob.header();
@@ -75,40 +76,25 @@ fn weights(index: u16, layer: &Layer) -> Result<Vec<i8>, EngineError> {
         usize::from(s.kernel.block_channels()),
     );
     let mut sequences = vec![0i8; per_block * len];
+    let mut table = [0; STATES];
+    let corrupt = |block| EngineError::Corrupt {
+        layer: index,
+        block,
+    };
+    layer
+        .decoder_table(&mut table)
+        .map_err(|Corrupt| corrupt(0))?;
     for block in 0..s.blocks() {
         let channels = usize::from(layer.block_channels(block));
         sequences.fill(0);
-        read_block(layer, block, &mut sequences).map_err(|sparse::Corrupt| {
-            EngineError::Corrupt {
-                layer: index,
-                block,
-            }
-        })?;
+        let put = |channel, e, w| sequences[channel * len + e] = w as i8;
+        layer
+            .decode_block(block, &table, put)
+            .map_err(|Corrupt| corrupt(block))?;
         let taps = sequences[..channels * len].chunks_exact(s.c_in4() as usize);
         out.extend(taps.flat_map(|tap| &tap[..usize::from(s.c_in)]));
     }
     Ok(out)
-}
-
-fn read_block(layer: &Layer, block: u16, out: &mut [i8]) -> Result<(), sparse::Corrupt> {
-    let (s, bytes) = (layer.spec(), layer.block(block));
-    let (len, channels) = (
-        s.sequence_len() as usize,
-        usize::from(layer.block_channels(block)),
-    );
-    if s.encoding == Encoding::Sparse {
-        return sparse::decode(bytes, channels, len, s.w_bits, |channel, e, w| {
-            out[channel * len + e] = w as i8;
-        });
-    }
-    let stored = bytes.chunks_exact(s.dense_channel_bytes() as usize);
-    for (sequence, bytes) in out.chunks_exact_mut(len).zip(stored) {
-        let channel = StoredChannel::new(s, bytes);
-        for (e, w) in (0..).zip(sequence) {
-            *w = channel.map_or(0, |c| c.get(e) as i8);
-        }
-    }
-    Ok(())
 }
 
 /// Largest `Σ|w|·x_max` over the output channels.
@@ -128,11 +114,12 @@ fn bound(spec: &LayerSpec, weights: &[i8]) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{choose_encoding, emit, plan, simulate, specs};
+    use super::super::{Storage, choose_encoding, emit, plan, simulate, specs};
     use super::*;
     use crate::lower::Bits;
     use crate::vgg::VggConfig;
     use shared::semantics::{Requant, weight_max};
+    use shared::spec::Encoding;
 
     /// A network of random integers, every third layer nearly empty, so that it is stored
     /// sparse.
@@ -188,38 +175,53 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_was_written_is_read_back() {
-        for (w, a) in [(8, 8), (5, 4), (3, 8), (2, 2)] {
-            let mut net = random_net(Bits { w, a });
-            choose_encoding(&mut net, 0);
-            let plan = plan(&net, 120_000).expect("fits");
-            let emitted = emit(&net, &plan).expect("is valid");
-            for (layer, spec) in net.layers.iter_mut().zip(&emitted.specs) {
-                layer.spec = *spec;
-            }
-            assert!(
-                net.layers
-                    .iter()
-                    .any(|l| l.spec.encoding == Encoding::Sparse)
-            );
-            let blob = Blob::new_checked(&emitted.blob).expect("is valid");
-            let read = from_blob(&blob).expect("no damaged stream");
-            assert_eq!(read, net);
-            let image: Vec<u8> = (0..8 * 8 * 3).map(|i| (i * 37) as u8).collect();
-            assert_eq!(
-                simulate(&read, &image).expect("fits"),
-                simulate(&net, &image).expect("fits")
-            );
+    /// Stores every layer in `encoding`.
+    fn stored(net: &mut IntNet, encoding: Encoding) -> Vec<u8> {
+        for layer in net.layers.iter_mut().filter(|l| l.spec.has_weights()) {
+            layer.spec.encoding = encoding;
         }
+        let plan = plan(net, 120_000).expect("fits");
+        let emitted = emit(net, &plan).expect("is valid");
+        for (layer, spec) in net.layers.iter_mut().zip(&emitted.specs) {
+            layer.spec = *spec;
+        }
+        emitted.blob
+    }
+
+    #[test]
+    fn what_was_written_is_read_back_from_every_encoding() {
+        for encoding in Encoding::ALL {
+            for (w, a) in [(8, 8), (5, 4), (3, 8), (2, 2)] {
+                let mut net = random_net(Bits { w, a });
+                let bytes = stored(&mut net, encoding);
+                let blob = Blob::new_checked(&bytes).expect("is valid");
+                let read = from_blob(&blob).expect("no damaged stream");
+                assert!(read == net, "{encoding:?} of {w} bits");
+                let image: Vec<u8> = (0..8 * 8 * 3).map(|i| (i * 37) as u8).collect();
+                assert_eq!(
+                    simulate(&read, &image).expect("fits"),
+                    simulate(&net, &image).expect("fits")
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_smallest_blob_is_smaller_than_the_dense_one() {
+        let bytes = |storage: &Storage| {
+            let mut net = random_net(Bits { w: 4, a: 8 });
+            choose_encoding(&mut net, storage);
+            let plan = plan(&net, 120_000).expect("fits");
+            emit(&net, &plan).expect("is valid").blob.len()
+        };
+        let (dense, small) = (Storage::dense(120_000), Storage::smallest(120_000));
+        assert!(bytes(&small) < bytes(&dense) * 8 / 10);
     }
 
     #[test]
     fn a_damaged_stream_is_named() {
         let mut net = random_net(Bits { w: 4, a: 4 });
-        choose_encoding(&mut net, 0);
-        let plan = plan(&net, 120_000).expect("fits");
-        let blob = emit(&net, &plan).expect("is valid").blob;
+        let blob = stored(&mut net, Encoding::Sparse);
         let sparse = Blob::new_checked(&blob)
             .expect("is valid")
             .layer(1)

@@ -3,7 +3,7 @@
 use super::ChannelLoss;
 use super::features::{features, per_weight_layer};
 use super::policy::{MIN_CHANNELS, PrunePolicy, Rankings, element_share, round_channels};
-use crate::lower::Bits;
+use crate::lower::{Bits, Prefer, Storage};
 use crate::reward::{Costs, RewardMode, Targets, clip_action};
 use crate::run::LayerAction;
 use crate::search::{
@@ -34,6 +34,8 @@ pub struct PruneSetup<'a> {
     pub channel_step: usize,
     /// Bytes of arena that the board has.
     pub arena_limit: u32,
+    /// What matters more in how weights are stored.
+    pub prefer: Prefer,
     /// How actions are clipped beforehand ([`RewardMode::Budget`] only).
     pub mode: RewardMode,
     /// Whether actions are proportions that are fitted to the budgets from both sides.
@@ -47,9 +49,13 @@ pub struct PruneSetup<'a> {
 }
 
 impl PruneSetup<'_> {
-    /// Bytes that the blob may have.
-    pub(super) fn flash(&self) -> u64 {
-        self.targets.flash_bytes.unwrap_or(u64::MAX)
+    /// How candidates would be stored.
+    pub(super) fn storage(&self) -> Storage {
+        Storage {
+            flash: self.targets.flash_bytes.unwrap_or(u64::MAX),
+            arena: self.arena_limit,
+            prefer: self.prefer,
+        }
     }
 }
 
@@ -110,8 +116,7 @@ impl<'a, M: MeasureLayer + 'static> PruneEnv<'a, M> {
             &config,
             (&vec![TIMED; n], &vec![STORED; n]),
             &density,
-            self.setup.arena_limit,
-            self.setup.flash(),
+            &self.setup.storage(),
         )
         .ok()?;
         let narrow = config.layers();
@@ -139,13 +144,7 @@ impl<'a, M: MeasureLayer + 'static> PruneEnv<'a, M> {
         );
         let n = self.layers.len();
         let (timed, stored, dense) = (vec![TIMED; n], vec![STORED; n], vec![1.0; n]);
-        let priced = price(
-            &config,
-            (&timed, &stored),
-            &dense,
-            self.setup.arena_limit,
-            self.setup.flash(),
-        )?;
+        let priced = price(&config, (&timed, &stored), &dense, &self.setup.storage())?;
         let costs = priced.with_cycles(&self.latency.costs(&priced.keys)?);
         let targets = Targets {
             flash_bytes: None,
@@ -301,13 +300,11 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
         let small = policy.apply(setup.network, setup.rankings)?;
         let density = densities(&small)?;
         let n = density.len();
-        let limit = setup.arena_limit;
         let priced = price(
             &small.config,
             (&vec![TIMED; n], &vec![STORED; n]),
             &density,
-            limit,
-            setup.flash(),
+            &setup.storage(),
         )?;
         // The board works while the candidate trains.
         self.latency.request(&priced.keys);
@@ -341,13 +338,8 @@ pub fn dense_price(config: &VggConfig, limit: u32) -> anyhow::Result<Price> {
 fn uniform_price(config: &VggConfig, bits: Bits, limit: u32) -> anyhow::Result<Price> {
     let n = config.layers().len();
     let bits = vec![bits; n];
-    Ok(price(
-        config,
-        (&bits, &bits),
-        &vec![1.0; n],
-        limit,
-        u64::MAX,
-    )?)
+    let storage = Storage::dense(limit);
+    Ok(price(config, (&bits, &bits), &vec![1.0; n], &storage)?)
 }
 
 fn short_training(

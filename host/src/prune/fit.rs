@@ -203,7 +203,7 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
         };
         let wide = vec![TIMED; self.layers.len()];
         let priced = self.priced_at(&self.config_of(widths), &wide, &vec![1.0; wide.len()])?;
-        let roomy = priced.costs.flash_bytes <= self.setup.flash();
+        let roomy = priced.costs.flash_bytes <= self.setup.storage().flash;
         let slower = if roomy {
             1.0
         } else {
@@ -220,7 +220,7 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
         };
         let fits = |factor: f32| -> anyhow::Result<bool> {
             let priced = self.priced(config, &scaled(factor))?;
-            Ok(priced.costs.flash_bytes <= self.setup.flash())
+            Ok(priced.costs.flash_bytes <= self.setup.storage().flash)
         };
         if fits(0.0)? {
             return Ok(scaled(0.0));
@@ -252,8 +252,8 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
         density: &[f64],
     ) -> anyhow::Result<Price> {
         let timed = vec![TIMED; density.len()];
-        let (limit, flash) = (self.setup.arena_limit, self.setup.flash());
-        Ok(price(config, (&timed, stored), density, limit, flash)?)
+        let storage = self.setup.storage();
+        Ok(price(config, (&timed, stored), density, &storage)?)
     }
 
     /// Cycles by each layer's dense cycles per MAC; the mean of the others where a layer of

@@ -3,6 +3,7 @@
 use super::env::{PruneEnv, PruneSetup};
 use super::policy::{PrunePolicy, Rankings};
 use crate::data::Dataset;
+use crate::lower::Prefer;
 use crate::nn::Rng;
 use crate::reward::{Costs, RewardMode, Targets};
 use crate::search::{
@@ -63,6 +64,7 @@ fn fitted(targets: Targets, actions: &[[f32; 2]]) -> (Vec<Vec<f32>>, PrunePolicy
         },
         channel_step: 8,
         arena_limit: 120_000,
+        prefer: Prefer::Speed,
         mode: RewardMode::Board,
         fill: true,
         targets,

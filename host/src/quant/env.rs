@@ -5,8 +5,8 @@ use super::qat::QatNet;
 use super::sensitivity::Sensitivity;
 use crate::agent::MinMax;
 use crate::lower::{
-    ActivationRanges, Bits, Centred, IntNet, accuracy, choose_encoding, layer_name, quantize,
-    simulate,
+    ActivationRanges, Bits, Centred, IntNet, Prefer, Storage, accuracy, choose_encoding,
+    layer_name, quantize, simulate,
 };
 use crate::nn::OptimizerKind;
 use crate::reward::{Costs, Targets};
@@ -40,6 +40,8 @@ pub struct QuantSetup<'a> {
     pub a_widths: Vec<u8>,
     /// Bytes of arena that the board has.
     pub arena_limit: u32,
+    /// What matters more in how weights are stored.
+    pub prefer: Prefer,
     /// The budgets.
     pub targets: Targets,
     /// Whether widths are raised as far as the budgets allow, in the order of the actions.
@@ -48,6 +50,17 @@ pub struct QuantSetup<'a> {
     pub seed: u64,
     /// Where candidates are trained.
     pub device: &'a Device,
+}
+
+impl QuantSetup<'_> {
+    /// How candidates are stored.
+    fn storage(&self) -> Storage {
+        Storage {
+            flash: self.targets.flash_bytes.unwrap_or(u64::MAX),
+            arena: self.arena_limit,
+            prefer: self.prefer,
+        }
+    }
 }
 
 /// Stage 2 as an [`Environment`].
@@ -131,14 +144,8 @@ impl<'a, M: MeasureLayer + 'static> QuantEnv<'a, M> {
 
     pub(super) fn price(&self, bits: &[Bits]) -> anyhow::Result<crate::search::Price> {
         let config = &self.setup.network.network.config;
-        let flash = self.setup.targets.flash_bytes.unwrap_or(u64::MAX);
-        Ok(price(
-            config,
-            (bits, bits),
-            &self.density,
-            self.setup.arena_limit,
-            flash,
-        )?)
+        let storage = self.setup.storage();
+        Ok(price(config, (bits, bits), &self.density, &storage)?)
     }
 
     /// Steps come in pairs, weights before activations; the last layer has no activations.
@@ -253,7 +260,7 @@ impl<'a, M: MeasureLayer + 'static> QuantEnv<'a, M> {
                 .run(setup.data.train, &indices, |_, _| ControlFlow::Continue(()))?;
         }
         let mut net = quantize(&qat.centred()?, &qat.quants()?)?;
-        choose_encoding(&mut net, setup.targets.flash_bytes.unwrap_or(u64::MAX));
+        choose_encoding(&mut net, &setup.storage());
         Ok(net)
     }
 }

@@ -4,6 +4,7 @@
 //! best candidates again, better. [`price()`] says what a
 //! candidate costs before anything is measured, [`Latency`] what the board measured.
 
+mod estimate;
 pub mod exact;
 mod finals;
 mod latency;
@@ -11,9 +12,10 @@ mod price;
 mod stage;
 mod trial;
 
+pub use estimate::encoded_estimate;
 pub use finals::finals;
 pub use latency::{Latency, LayerCost, LayerKey, MeasureLayer, Pending, Timing};
-pub use price::{Price, encoded_estimate, price, price_net};
+pub use price::{Price, price, price_net};
 pub use stage::{Found, StageRun, run_stage};
 pub use trial::{SearchData, TrialConfig, episode_seed};
 

@@ -1,17 +1,17 @@
 //! What a candidate costs, as far as it can be computed: bytes, SRAM, MACs, and which
 //! layers the board has to time.
 
+use super::estimate::encoded_estimate;
 use super::latency::{LayerCost, LayerKey};
 use crate::lower::{
-    Bits, IntNet, LayerBytes, LowerError, NamedSpec, choose_kernel, encoded_bytes, sparse_layers,
-    specs,
+    Bits, IntNet, LowerError, NamedSpec, Storage, choose, choose_kernel, encodings_of, specs,
+    weight_section,
 };
 use crate::reward::Costs;
 use crate::vgg::VggConfig;
 use shared::blob::{HEADER_BYTES, LAYER_BYTES};
 use shared::semantics::REQUANT_BYTES;
 use shared::spec::{Encoding, Kernel, LayerSpec};
-use shared::weights::sparse;
 
 /// A candidate's costs but for its cycles, and what to ask the board.
 #[derive(Clone, Debug)]
@@ -46,18 +46,22 @@ impl Price {
     }
 }
 
-/// The price of a lowered network, exact: encodings and strips are chosen as
-/// [`crate::lower::choose_encoding`] and [`crate::lower::plan()`] do.
+/// The price of a lowered network, exact: strips are chosen as [`crate::lower::plan()`]
+/// does, encodings are those of its layers.
+///
+/// # Panics
+/// Where a layer's encoding cannot hold it, which [`crate::lower::choose_encoding`] sees to.
 #[must_use]
 pub fn price_net(net: &IntNet, limit: u32) -> Price {
     let layers = net.layers.iter().enumerate().map(|(i, layer)| {
-        let bytes = encoded_bytes(layer);
-        let sparse = layer.spec.encoding == Encoding::Sparse;
+        let section = weight_section(layer, &layer.spec);
         Part {
             name: layer.name.clone(),
             spec: layer.spec,
             density: net.density(i),
-            bytes: if sparse { bytes.sparse } else { bytes.dense },
+            bytes: section
+                .expect("the encoding was chosen for the layer")
+                .len(),
             one_sided: layer.one_sided,
             forced: layer.forced,
         }
@@ -68,8 +72,9 @@ pub fn price_net(net: &IntNet, limit: u32) -> Price {
 /// The price of a network that exists as a plan only.
 ///
 /// `timed` are the widths that cycles and SRAM are priced at, `stored` those of the
-/// weights in flash, `density` the share of weights that are not zero, per layer. Layers are
-/// sparse only where `flash` bytes ask for it, as [`crate::lower::choose_encoding`] does.
+/// weights in flash, `density` the share of weights that are not zero, per layer. Encodings
+/// are chosen as [`crate::lower::choose_encoding`] does, from what weights of that width and
+/// density are expected to take.
 ///
 /// # Errors
 /// [`LowerError`] where the firmware cannot run a layer.
@@ -77,61 +82,46 @@ pub fn price(
     config: &VggConfig,
     (timed, stored): (&[Bits], &[Bits]),
     density: &[f64],
-    limit: u32,
-    flash: u64,
+    storage: &Storage,
 ) -> Result<Price, LowerError> {
     let (timed, stored) = (specs(config, timed)?, specs(config, stored)?);
     let density_of = |s: &NamedSpec| s.index.map_or(1.0, |i| density[i]);
-    let bytes: Vec<LayerBytes> = stored
-        .iter()
-        .map(|s| encoded_estimate(s, density_of(s)))
-        .collect();
     let requants = stored.iter().filter(|s| s.spec.has_weights());
     let requants: usize = requants
         .map(|s| usize::from(s.spec.c_out) * REQUANT_BYTES)
         .sum();
     let fixed = HEADER_BYTES + LAYER_BYTES * stored.len() + requants;
-    let sparse = sparse_layers(&bytes, fixed, flash);
+    // Weights that do not exist yet cannot be proven; those of 8 bits and less are hundreds
+    // of times below the bound.
+    let all: Vec<_> = stored
+        .iter()
+        .zip(&timed)
+        .map(|(stored, timed)| {
+            let density = density_of(stored);
+            let bytes = encoded_estimate(stored, density);
+            encodings_of(&timed.spec, bytes, density, storage.arena, (0, None))
+        })
+        .collect();
+    let chosen = choose(&all, fixed, storage);
     let parts = timed
         .into_iter()
-        .zip(bytes)
-        .zip(sparse)
-        .map(|((t, bytes), sparse)| Part {
-            density: density_of(&t),
-            // Weights that do not exist yet cannot be proven; those of 8 bits and less are
-            // hundreds of times below the bound.
-            one_sided: 0,
-            forced: None,
-            name: t.name,
-            spec: LayerSpec {
-                encoding: if sparse {
-                    Encoding::Sparse
-                } else {
-                    Encoding::Dense
+        .zip(all)
+        .zip(chosen)
+        .map(|((t, candidates), i)| {
+            let chosen = candidates.get(i);
+            Part {
+                density: density_of(&t),
+                one_sided: 0,
+                forced: None,
+                name: t.name,
+                spec: LayerSpec {
+                    encoding: chosen.map_or(Encoding::Dense, |c| c.encoding),
+                    ..t.spec
                 },
-                ..t.spec
-            },
-            bytes: if sparse { bytes.sparse } else { bytes.dense },
+                bytes: chosen.map_or(0, |c| c.bytes),
+            }
         });
-    Ok(assemble(parts.collect(), limit))
-}
-
-/// Bytes of a layer's weights at this density in each encoding, zeros spread evenly.
-#[must_use]
-pub fn encoded_estimate(layer: &NamedSpec, density: f64) -> LayerBytes {
-    let s = &layer.spec;
-    if !s.has_weights() {
-        return LayerBytes {
-            dense: 0,
-            sparse: 0,
-        };
-    }
-    let nonzero = (s.weight_count() as f64 / f64::from(s.c_out) * density).ceil() as u32;
-    let channel = sparse::channel_bytes(s.sequence_len(), nonzero, s.w_bits) as usize;
-    LayerBytes {
-        dense: s.dense_channel_bytes() as usize * usize::from(s.c_out),
-        sparse: channel * usize::from(s.c_out) + 4 * (usize::from(s.blocks()) + 1),
-    }
+    Ok(assemble(parts.collect(), storage.arena))
 }
 
 /// A layer to price.
@@ -192,15 +182,21 @@ fn assemble(layers: Vec<Part>, limit: u32) -> Price {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lower::Prefer;
 
     fn small(bits: Bits, density: f64, limit: u32) -> Price {
         small_in(bits, density, limit, u64::MAX)
     }
 
-    fn small_in(bits: Bits, density: f64, limit: u32, flash: u64) -> Price {
+    fn small_in(bits: Bits, density: f64, arena: u32, flash: u64) -> Price {
         let config = VggConfig::preset("vgg-small").expect("known");
         let bits = [bits; 7];
-        price(&config, (&bits, &bits), &[density; 7], limit, flash).expect("runs")
+        let storage = Storage {
+            flash,
+            arena,
+            prefer: Prefer::Speed,
+        };
+        price(&config, (&bits, &bits), &[density; 7], &storage).expect("runs")
     }
 
     #[test]

@@ -4,17 +4,19 @@
 //! they do not, each weight is read once, about as much work as the checksum.
 
 use super::parse::Layer;
+use crate::coding::Corrupt;
+use crate::coding::tans::STATES;
 use crate::spec::Encoding;
-use crate::weights::{StoredChannel, sparse};
 use crate::winograd;
 
 /// The first output channel of `layer` for which its kernel is not exact.
 ///
-/// A sparse stream that cannot be decoded counts with what could be: it gives an error
-/// when it is run.
+/// A stream that cannot be decoded counts with what could be: it gives an error when it is
+/// run. Coded layers are left to `verify_streams`: their table takes more stack than a board
+/// has for this.
 pub(super) fn inexact_channel(layer: &Layer) -> Option<u16> {
     let spec = layer.spec();
-    if !spec.kernel.is_winograd() {
+    if !spec.kernel.is_winograd() || spec.encoding == Encoding::Coded {
         return None;
     }
     let x_max = spec.input.max() as u32;
@@ -31,29 +33,35 @@ pub(super) fn inexact_channel(layer: &Layer) -> Option<u16> {
 
 /// The sums of positive weights and of the magnitudes of negative ones.
 fn sums(layer: &Layer, block: u16, channel: usize) -> [u64; 2] {
-    let spec = layer.spec();
-    let (bytes, len) = (layer.block(block), spec.sequence_len() as usize);
     let mut sums = [0; 2];
-    let mut add = |w: i16| sums[usize::from(w < 0)] += u64::from(w.unsigned_abs());
-    match spec.encoding {
-        Encoding::Dense => {
-            let pitch = spec.dense_channel_bytes() as usize;
-            let bytes = bytes.get(channel * pitch..).unwrap_or(&[]);
-            if spec.w_bits == 8 {
-                let weights = bytes.iter().take(len);
-                weights.for_each(|&b| add(i16::from(b as i8)));
-            } else if let Some(c) = StoredChannel::new(spec, bytes) {
-                (0..spec.sequence_len()).for_each(|e| add(c.get(e)));
-            }
+    let _ = layer.decode_plain(block, |c, _, w| {
+        if c == channel {
+            sums[usize::from(w < 0)] += u64::from(w.unsigned_abs());
         }
-        Encoding::Sparse => {
-            let channels = usize::from(layer.block_channels(block));
-            let _ = sparse::decode(bytes, channels, len, spec.w_bits, |c, _, w| {
-                if c == channel {
-                    add(w);
-                }
-            });
-        }
-    }
+    });
     sums
+}
+
+impl Layer<'_> {
+    /// Decodes block `i` for nothing but its errors; `table` is what
+    /// [`Layer::decoder_table`] filled.
+    ///
+    /// # Errors
+    /// [`Corrupt`] as [`Layer::decode_block`], or where the layer's kernel is not exact for
+    /// what was decoded.
+    pub fn verify_block(&self, i: u16, table: &[u32; STATES]) -> Result<(), Corrupt> {
+        let mut sums = [[0u64; 2]; 2];
+        self.decode_block(i, table, |channel, _, w| {
+            if let Some(sums) = sums.get_mut(channel) {
+                sums[usize::from(w < 0)] += u64::from(w.unsigned_abs());
+            }
+        })?;
+        let (kernel, x_max) = (self.spec().kernel, self.spec().input.max() as u32);
+        let exact =
+            |[positive, negative]: [u64; 2]| winograd::is_exact(kernel, positive, negative, x_max);
+        if kernel.is_winograd() && !sums.into_iter().all(exact) {
+            return Err(Corrupt);
+        }
+        Ok(())
+    }
 }

@@ -125,6 +125,20 @@ pub struct LayerRecord {
 }
 
 impl LayerRecord {
+    /// A record of `spec` at no place, for a layer that is in no blob.
+    #[must_use]
+    pub const fn of(spec: LayerSpec) -> Self {
+        Self {
+            spec,
+            in_off: 0,
+            out_off: 0,
+            scratch_off: 0,
+            weights_off: 0,
+            weights_len: 0,
+            requant_off: 0,
+        }
+    }
+
     /// Reads one record that starts at byte `at` of the blob.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! `docs/blob-format.md` is normative. [`Blob::new_checked`] looks at everything once; after
 //! it, no accessor fails or panics on what a blob contains. [`mod@write`] makes blobs.
 
+mod blocks;
 mod error;
 mod exact;
 mod layout;

@@ -2,13 +2,11 @@
 
 use super::error::{BlobError, Malformed};
 use super::exact;
-use super::layout::{
-    CRC_AT, HEADER_BYTES, Header, LAYER_BYTES, LayerRecord, MAX_BLOB_LAYERS, u32_at,
-};
+use super::layout::{CRC_AT, HEADER_BYTES, Header, LAYER_BYTES, LayerRecord, MAX_BLOB_LAYERS};
 use crate::CRC32;
 use crate::act::Act;
 use crate::semantics::{REQUANT_BYTES, Requant};
-use crate::spec::{Encoding, LayerSpec};
+use crate::spec::LayerSpec;
 
 /// A checked blob, borrowed from flash or from a buffer.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +20,7 @@ pub struct Blob<'a> {
 pub struct Layer<'a> {
     /// Its record.
     pub record: LayerRecord,
-    weights: &'a [u8],
+    pub(super) weights: &'a [u8],
     requants: &'a [u8],
 }
 
@@ -280,30 +278,6 @@ impl<'a> Layer<'a> {
             .min(full)
     }
 
-    /// The stored bytes of block `i`; empty past the last.
-    #[must_use]
-    pub fn block(&self, i: u16) -> &'a [u8] {
-        let range = match self.spec().encoding {
-            Encoding::Dense => {
-                let channel = self.spec().dense_channel_bytes() as usize;
-                let start =
-                    usize::from(i) * usize::from(self.spec().kernel.block_channels()) * channel;
-                start..start + usize::from(self.block_channels(i)) * channel
-            }
-            Encoding::Sparse => self.table_entry(i)..self.table_entry(i + 1),
-        };
-        self.weights.get(range).unwrap_or(&[])
-    }
-
-    /// Entry `i` of the block table: `blocks + 1` rising offsets from the section's start.
-    fn table_entry(&self, i: u16) -> usize {
-        let at = 4 * usize::from(i);
-        if at + 4 > self.weights.len() || i > self.spec().blocks() {
-            return usize::MAX;
-        }
-        u32_at(self.weights, at) as usize
-    }
-
     /// Bias and multiplier of output channel `channel`; zeros past the last.
     #[must_use]
     pub fn requant(&self, channel: u16) -> Requant {
@@ -311,41 +285,6 @@ impl<'a> Layer<'a> {
         match self.requants.get(at..at + REQUANT_BYTES) {
             Some(&[a, b, c, d, e, f, g, h]) => Requant::from_bytes([a, b, c, d, e, f, g, h]),
             _ => Requant::default(),
-        }
-    }
-
-    fn check_blocks(&self, at: u32) -> Result<(), BlobError> {
-        let (s, err) = (self.spec(), |what| Err(BlobError { what, at: at + 36 }));
-        match s.encoding {
-            Encoding::Dense => {
-                let need = u64::from(s.dense_channel_bytes()) * u64::from(s.c_out);
-                if need == self.weights.len() as u64 {
-                    Ok(())
-                } else {
-                    err(Malformed::SectionLength)
-                }
-            }
-            Encoding::Sparse => {
-                let table_end = 4 * (usize::from(s.blocks()) + 1);
-                if self.weights.len() < table_end {
-                    return err(Malformed::SectionLength);
-                }
-                let mut expected_min = table_end;
-                for i in 0..=s.blocks() {
-                    let entry = self.table_entry(i);
-                    let first_ok = i > 0 || entry == table_end;
-                    let last_ok = i < s.blocks() || entry == self.weights.len();
-                    if entry < expected_min || !entry.is_multiple_of(4) || !first_ok || !last_ok {
-                        let at = self.record.weights_off + 4 * u32::from(i);
-                        return Err(BlobError {
-                            what: Malformed::BlockTable,
-                            at,
-                        });
-                    }
-                    expected_min = entry;
-                }
-                Ok(())
-            }
         }
     }
 

@@ -44,8 +44,12 @@ pub enum Kernel {
 pub enum Encoding {
     /// Bit planes of fixed size, see [`crate::weights::DenseChannel`].
     Dense = 0,
-    /// A bitmap of the nonzero weights, then their values, see [`crate::weights::sparse`].
+    /// A bitmap of the nonzero weights, then their values, see [`crate::coding::bitmap`].
     Sparse = 1,
+    /// The nonzero weights, each with the zeros before it, see [`crate::coding::delta`].
+    Delta = 2,
+    /// Entropy-coded, see [`crate::coding::tans`].
+    Coded = 3,
 }
 
 impl Kind {
@@ -111,12 +115,17 @@ impl Kernel {
 }
 
 impl Encoding {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Dense, Self::Sparse, Self::Delta, Self::Coded];
+
     /// The encoding with this code in a blob, if this version knows it.
     #[must_use]
     pub const fn from_code(code: u8) -> Option<Self> {
         Some(match code {
             0 => Self::Dense,
             1 => Self::Sparse,
+            2 => Self::Delta,
+            3 => Self::Coded,
             _ => return None,
         })
     }
@@ -127,6 +136,8 @@ impl Encoding {
         match self {
             Self::Dense => "dense",
             Self::Sparse => "sparse",
+            Self::Delta => "delta",
+            Self::Coded => "coded",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! How kernels divide their scratch.
 
 use super::{Encoding, Kernel, Kind, LayerSpec};
+use crate::coding::tans::TABLE_BYTES;
 use crate::{narrow, winograd};
 
 /// Most output rows that the direct kernel computes together, to begin runs less often; even,
@@ -25,6 +26,8 @@ pub struct ScratchPlan {
     /// `i32` accumulators of up to [`LINES`] rows, two channels; of all
     /// outputs where weights stay packed, channels rounded up to 8.
     pub accumulators: u32,
+    /// The decoder's table of an entropy-coded layer, see [`crate::coding::tans`].
+    pub table: u32,
 }
 
 impl ScratchPlan {
@@ -34,6 +37,7 @@ impl ScratchPlan {
         self.activations
             .saturating_add(self.weights)
             .saturating_add(self.accumulators)
+            .saturating_add(self.table)
     }
 }
 
@@ -63,12 +67,17 @@ impl LayerSpec {
                 activations: 0,
                 weights: 0,
                 accumulators: 0,
+                table: 0,
             };
         }
-        match self.kernel {
+        let plan = match self.kernel {
             Kernel::Direct => self.direct_scratch(),
             Kernel::Winograd4 | Kernel::Winograd2 => self.winograd_scratch(),
             Kernel::Narrow => narrow::scratch(self),
+        };
+        ScratchPlan {
+            table: self.table_bytes(),
+            ..plan
         }
     }
 
@@ -112,6 +121,7 @@ impl LayerSpec {
                 activations: map.next_multiple_of(32 / plane).saturating_mul(2),
                 weights: 0,
                 accumulators: sums.saturating_mul(h as u32 * w as u32),
+                table: 0,
             };
         }
         let out_w = self.conv_out().1 as u32;
@@ -122,6 +132,7 @@ impl LayerSpec {
             activations: (self.strip_input_rows() as u32).saturating_mul(row),
             weights: self.sequence_len().saturating_mul(4),
             accumulators: (self.lines() as u32 * 8).saturating_mul(out_w),
+            table: 0,
         }
     }
 
@@ -140,6 +151,14 @@ impl LayerSpec {
             } else {
                 sums
             },
+            table: 0,
+        }
+    }
+
+    const fn table_bytes(&self) -> u32 {
+        match self.encoding {
+            Encoding::Coded => TABLE_BYTES,
+            Encoding::Dense | Encoding::Sparse | Encoding::Delta => 0,
         }
     }
 }

@@ -33,9 +33,10 @@ use portable as stages;
 /// Whether the assembly runs. It keeps intermediate values in FPU registers.
 pub const FAST: bool = cfg!(all(feature = "dsp", feature = "fpu", target_arch = "arm"));
 
-use super::{Blocks, LayerError, unpack};
+use super::unpack::Weights;
+use super::{Blocks, LayerError};
 use core::ops::Range;
-use shared::blob::Layer;
+use shared::coding::Corrupt;
 use shared::semantics::Requant;
 use shared::spec::{Kernel, LayerSpec};
 use shared::winograd;
@@ -158,7 +159,7 @@ enum Source<'a> {
     /// From the blob, as [`shared::weights::StoredChannel`] reads it, a channel each; with room
     /// for a unit as bytes.
     Stored([&'a [u8]; 2], &'a mut [u32]),
-    /// From lanes, as [`unpack::block`] leaves them.
+    /// From lanes, as [`Weights::unpack`] leaves them.
     Plain(&'a [u32]),
 }
 
@@ -167,13 +168,13 @@ enum Source<'a> {
 /// # Errors
 /// [`LayerError`].
 pub fn run(
-    layer: &Layer,
+    source: &Weights,
     blocks: Blocks,
     input: &[u8],
     output: &mut [u8],
     scratch: &mut [u32],
 ) -> Result<(), LayerError> {
-    let spec = layer.spec();
+    let spec = source.layer.spec();
     let plan = spec.scratch();
     let (tiles, rest) = scratch
         .split_at_mut_checked(plan.activations as usize / 4)
@@ -194,7 +195,7 @@ pub fn run(
         for first in (0..count).step_by(usize::from(group).max(1)) {
             let mut turn = Turn {
                 g,
-                layer,
+                source,
                 blocks,
                 strip: strip.clone(),
                 group: first..count.min(first + group),
@@ -219,7 +220,7 @@ pub fn run(
 /// One strip of tiles and one group of blocks.
 struct Turn<'a, 'l> {
     g: &'a Geometry<'a>,
-    layer: &'a Layer<'l>,
+    source: &'a Weights<'l>,
     blocks: Blocks,
     strip: Range<usize>,
     group: Range<u16>,
@@ -247,7 +248,7 @@ impl Turn<'_, '_> {
     }
 
     fn transform_weights(&mut self, chunk: Chunk, block: u16) -> Result<(), LayerError> {
-        let (g, layer) = (self.g, self.layer);
+        let (g, layer) = (self.g, self.source.layer);
         let stored = self.blocks.stored(block);
         let mut source = if g.unit > 0 {
             let start = 2 * usize::from(stored) * g.channel_bytes;
@@ -258,8 +259,9 @@ impl Turn<'_, '_> {
             Source::Stored([first, second], bytes)
         } else {
             let plain = self.shared.get_mut(..g.plain).ok_or(LayerError::Buffers)?;
-            unpack::block(layer, stored, plain)
-                .map_err(|unpack::Corrupt| LayerError::Corrupt { block: stored })?;
+            self.source
+                .unpack(stored, plain)
+                .map_err(|Corrupt| LayerError::Corrupt { block: stored })?;
             Source::Plain(plain)
         };
         stages::weights(g, chunk, &mut source, self.weights);
@@ -267,7 +269,7 @@ impl Turn<'_, '_> {
     }
 
     fn multiply(&mut self, chunk: Chunk, block: u16, output: &mut [u8]) -> Result<(), LayerError> {
-        let (g, layer) = (self.g, self.layer);
+        let (g, layer) = (self.g, self.source.layer);
         let one = 8 * g.positions;
         let quads = self.strip.len().div_ceil(4);
         let (from, step) = if winograd::is_chunked(g.spec) {

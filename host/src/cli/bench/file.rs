@@ -89,11 +89,7 @@ impl Entry {
             8 => Act::U8,
             other => return Err(format!("activations have 2, 4 or 8 bits, not {other}")),
         };
-        let encoding = match self.encoding.as_deref() {
-            None | Some("dense") => Encoding::Dense,
-            Some("sparse") => Encoding::Sparse,
-            Some(other) => return Err(format!("the encoding is dense or sparse, not `{other}`")),
-        };
+        let encoding = self.encoding()?;
         let shape = self.spec()?;
         let spec = LayerSpec {
             input: if shape.input == Act::Image {
@@ -121,6 +117,17 @@ impl Entry {
             scratch_limit: limit.map_or(64 * KIB, |l| l.min(u32::MAX.into()) as u32),
             kernel: self.kernel()?,
             times: 1,
+        })
+    }
+
+    fn encoding(&self) -> Result<Encoding, String> {
+        let Some(name) = self.encoding.as_deref() else {
+            return Ok(Encoding::Dense);
+        };
+        let found = Encoding::ALL.into_iter().find(|e| e.name() == name);
+        found.ok_or_else(|| {
+            let names = Encoding::ALL.map(Encoding::name).join(", ");
+            format!("no encoding `{name}`: there is {names}")
         })
     }
 
