@@ -9,9 +9,8 @@ use crate::lower::layer_in;
 use crate::search::LayerKey;
 use shared::message::{BenchLayer, DeviceError};
 use shared::pattern::Pattern;
-use shared::spec::{Kernel, LayerSpec, Tiling};
+use shared::spec::{Encoding, Kernel, LayerSpec, Tiling};
 use shared::weights::{StoredChannel, pack_dense};
-use shared::winograd;
 
 /// Seed of the data that layers are timed on.
 const SEED: u32 = 1;
@@ -227,22 +226,25 @@ pub fn direct_crc32(key: &LayerKey) -> Result<u32, TimingError> {
         pattern: Pattern::Typical,
         seed: SEED,
     };
-    if winograd::unit(&key.spec).is_none() {
+    if spec.encoding != Encoding::Dense {
         return expected(&request);
     }
-    let weights = in_order(&key.spec);
+    let weights = in_order(&key.spec, &spec);
     computed(&request, |arena| {
         firmware::bench::crc32_with(&request, &weights, arena)
     })
 }
 
-/// The canonical weights of a block, put into the order of its sequence.
-fn in_order(spec: &LayerSpec) -> Vec<u8> {
+/// The canonical weights of a block of `spec`, put into the order that `direct` takes and
+/// repeated for all channels that it takes in turn.
+fn in_order(spec: &LayerSpec, direct: &LayerSpec) -> Vec<u8> {
     let bytes = spec.dense_channel_bytes() as usize;
-    let channels = usize::from(spec.c_out.min(spec.kernel.block_channels()));
-    let mut out = vec![0; bytes * channels];
+    let own = usize::from(spec.c_out.min(spec.kernel.block_channels())).max(1);
+    let taken = usize::from(firmware::bench::stored_channels(direct));
+    let mut out = vec![0; bytes * taken];
     let canonical = firmware::bench::WEIGHTS.bytes();
-    for (from, to) in canonical.chunks(bytes).zip(out.chunks_mut(bytes)) {
+    for (channel, to) in out.chunks_mut(bytes).enumerate() {
+        let from = canonical.get(channel % own * bytes..).unwrap_or(&[]);
         let stored = StoredChannel::new(spec, from);
         let weight = |e| stored.map_or(0, |c| c.get(e) as i8);
         let sequence: Vec<i8> = (0..spec.sequence_len()).map(weight).collect();
