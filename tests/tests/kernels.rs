@@ -88,6 +88,7 @@ fn generate(rng: &mut Rng, kernel: Kernel, w_bits: u8) -> LayerSpec {
         let spec = match (kernel, rng.below(8)) {
             (Kernel::Direct, 5) => dense(rng, w_bits),
             (Kernel::Direct, 6) | (Kernel::Narrow, _) => first_layer(rng, w_bits),
+            (Kernel::Direct, 7) => smallest(rng, w_bits),
             _ => conv(rng, w_bits, kernel),
         };
         let spec = LayerSpec { kernel, ..spec };
@@ -119,6 +120,23 @@ fn conv(rng: &mut Rng, w_bits: u8, kernel: Kernel) -> LayerSpec {
         in_strips(rng, base)
     } else {
         in_tiles(rng, LayerSpec { kernel, ..base })
+    }
+}
+
+/// A map of few outputs, whose weights are multiplied as they are packed where their channels
+/// begin at whole words.
+fn smallest(rng: &mut Rng, w_bits: u8) -> LayerSpec {
+    let spec = LayerSpec {
+        encoding: Encoding::Dense,
+        in_h: 1 + rng.below(3) as u16,
+        in_w: 1 + rng.below(3) as u16,
+        c_in: pick(rng, &[8, 16, 32, 64, 96, 37]),
+        c_out: 1 + rng.below(40) as u16,
+        ..conv(rng, w_bits, Kernel::Direct)
+    };
+    LayerSpec {
+        strip_rows: spec.conv_out().0.max(1),
+        ..spec
     }
 }
 
