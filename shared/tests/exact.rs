@@ -146,7 +146,7 @@ fn the_last_exact_sum_is_accepted_and_the_next_is_refused() {
         (Kernel::Winograd2, 1_848, 8, Dense, 1 << 29),
     ] {
         let spec = spec(kernel, c_in, w_bits, encoding);
-        let last = ((1i64.max(limit) - 1) / 255) as i64;
+        let last = (1i64.max(limit) - 1) / 255;
         let none = vec![0; spec.sequence_len() as usize];
         for (sum, exact) in [
             (last, true),
