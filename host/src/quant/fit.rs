@@ -4,13 +4,13 @@
 //! in the order in which one offset on all actions would raise them, as far as flash and SRAM
 //! allow; single raises then use what is left. Without it, actions are widths, and the ones
 //! with the least predicted loss are lowered until the bytes fit. Either way, where the
-//! measured cycles are over their budget, single widths are changed, up or down, as long as
-//! that was measured to help.
+//! measured cycles are over their budget, single widths are changed, up or down by any number
+//! of bits, as long as that was measured to help.
 
 use super::env::QuantEnv;
 use super::sensitivity::Sensitivity;
 use crate::lower::Bits;
-use crate::reward::Targets;
+use crate::reward::{Costs, Targets};
 use crate::search::{Environment, MeasureLayer};
 
 /// Loss, a fraction, that a change of width is counted with at least: below is noise.
@@ -126,10 +126,9 @@ impl<M: MeasureLayer + 'static> QuantEnv<'_, M> {
             }
             let mut best: Option<(f64, Vec<Bits>)> = None;
             for step in 0..self.steps() {
-                for raise in [true, false] {
-                    let Some(next) = self.moved(&bits, step, raise) else {
-                        continue;
-                    };
+                // Not only the next width: 2 and 4 bits may cost the same, and 8 less.
+                for width in self.widths(step).to_vec() {
+                    let next = self.with_width(&bits, step, width);
                     let cycles = self.cycles(&next)?;
                     if cycles >= now || !self.bytes_fit(&next)? {
                         continue;
@@ -152,9 +151,13 @@ impl<M: MeasureLayer + 'static> QuantEnv<'_, M> {
     }
 
     fn cycles(&mut self, bits: &[Bits]) -> anyhow::Result<u64> {
+        Ok(self.measured(bits)?.cycles)
+    }
+
+    /// What these widths cost.
+    pub(super) fn measured(&mut self, bits: &[Bits]) -> anyhow::Result<Costs> {
         let priced = self.price(bits)?;
-        let costs = self.latency.costs(&priced.keys)?;
-        Ok(priced.with_cycles(&costs).cycles)
+        Ok(priced.with_cycles(&self.latency.costs(&priced.keys)?))
     }
 
     /// `bits` with the width of `step` one up or one down, where there is one.
@@ -165,12 +168,16 @@ impl<M: MeasureLayer + 'static> QuantEnv<'_, M> {
         } else {
             *widths.iter().rfind(|w| **w < now)?
         };
+        Some(self.with_width(bits, step, width))
+    }
+
+    fn with_width(&self, bits: &[Bits], step: usize, width: u8) -> Vec<Bits> {
         let mut next = bits.to_vec();
         match self.place(step) {
             (layer, true) => next[layer].a = width,
             (layer, false) => next[layer].w = width,
         }
-        Some(next)
+        next
     }
 
     /// The accuracy that the width of `step` loses by itself.

@@ -8,6 +8,8 @@
 mod env;
 mod fake_quant;
 mod fit;
+#[cfg(test)]
+mod fit_tests;
 mod mixed;
 mod plan;
 mod qat;
