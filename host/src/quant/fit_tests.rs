@@ -3,7 +3,7 @@
 use super::env::{QuantEnv, QuantSetup};
 use super::sensitivity::Sensitivity;
 use crate::data::Dataset;
-use crate::lower::{Bits, calibrate, centre};
+use crate::lower::{Bits, Prefer, calibrate, centre};
 use crate::nn::Rng;
 use crate::reward::{Costs, Targets};
 use crate::search::{
@@ -66,6 +66,7 @@ fn fitted(targets: Targets, fill: bool, actions: &[f32]) -> (Vec<Bits>, Costs) {
         w_widths: vec![2, 4, 8],
         a_widths: vec![4, 8],
         arena_limit: 120_000,
+        prefer: Prefer::Speed,
         targets,
         fill,
         seed: 0,
