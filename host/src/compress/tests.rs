@@ -287,6 +287,24 @@ fn every_agent_keeps_the_budgets_and_says_what_it_cost() {
 }
 
 #[test]
+fn without_filling_the_uniform_policy_still_keeps_the_budgets() {
+    let root = tempfile::tempdir().expect("a folder");
+    for agent in [
+        crate::agent::AgentKind::Uniform,
+        crate::agent::AgentKind::Ddpg,
+    ] {
+        let mut s = settings();
+        (s.agent, s.fill) = (agent, false);
+        (s.prune.episodes, s.quantize.episodes) = (2, 2);
+        let ui = Ui::new(Verbosity::Quiet);
+        let s = s.with_agents_episodes();
+        let summary =
+            finish(Compress::start(input(), s, Portable, root.path(), ui).expect("starts"));
+        assert!(summary.after.cycles as f64 <= 0.48 * summary.before.cycles as f64 + 100.0);
+    }
+}
+
+#[test]
 fn impossible_budgets_are_refused_with_the_nearest() {
     let root = tempfile::tempdir().expect("a folder");
     let mut s = settings();
