@@ -150,7 +150,7 @@ impl<'a> StoredChannel<'a> {
     /// A view of `bytes`; `None` where they are fewer than the channel has.
     #[must_use]
     pub fn new(spec: &'a LayerSpec, bytes: &'a [u8]) -> Option<Self> {
-        let planes = DenseChannel::new(bytes, spec.sequence_len(), spec.w_bits)?;
+        let planes = DenseChannel::new(bytes, spec.sequence_len(), spec.stored_bits())?;
         Some(Self { spec, planes })
     }
 
@@ -176,7 +176,7 @@ impl<'a> StoredChannel<'a> {
 /// # Panics
 /// As [`pack_dense`].
 pub fn pack_channel(spec: &LayerSpec, sequence: &[i8], out: &mut [u8]) {
-    let (w_bits, len) = (spec.w_bits, sequence.len());
+    let (w_bits, len) = (spec.stored_bits(), sequence.len());
     let in_lanes = winograd::in_lanes(spec);
     for (e, &w) in (0..).zip(sequence) {
         let stored = winograd::stored(spec, e);

@@ -177,7 +177,7 @@ fn taps(g: &Geometry, y: usize, x: usize) -> Taps {
 
 /// What is added with the biases, so that nothing is left of what unsigned fields add.
 fn start(source: &Source, taps: &Taps) -> i32 {
-    if !UNSIGNED || source.spec.w_bits >= 8 {
+    if !UNSIGNED || source.spec.stored_bits() >= 8 {
         return 0;
     }
     let runs = (0..taps.rows).filter_map(|row| {
@@ -188,7 +188,7 @@ fn start(source: &Source, taps: &Taps) -> i32 {
         let [low, high] = unpair(word).map(i32::from);
         total.wrapping_add(low + high)
     });
-    total.wrapping_neg() << (source.spec.w_bits - 1)
+    total.wrapping_neg() << (source.spec.stored_bits() - 1)
 }
 
 /// Adds a pixel's products to the sums of all channels, which are 0.
@@ -313,7 +313,7 @@ mod portable {
             let at = (sets.first + set * sets.step).wrapping_add_signed(i * sets.stride);
             let weights = source.weights.get(at..at.wrapping_add(bytes));
             let channel =
-                weights.and_then(|w| DenseChannel::new(w, spec.sequence_len(), spec.w_bits));
+                weights.and_then(|w| DenseChannel::new(w, spec.sequence_len(), spec.stored_bits()));
             let sum = (sets.sum + 8 * set).wrapping_add_signed(i * direction);
             if let (Some(channel), Some(sum)) = (channel, sums.get_mut(sum)) {
                 let rows = (0..taps.rows).map(|row| one_row(source, taps, row, &channel));

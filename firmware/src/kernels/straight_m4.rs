@@ -2,9 +2,9 @@
 //! bits.
 //!
 //! A turn takes a word of each channel. 8 bits: 23 cycles for 16 multiplications; 4 bits: 44
-//! for 32, 2 bits: 84 for 64, 1 bit: 164 for 128. Other widths are the sum of their planes, 7
-//! bits in three passes. Below 8 bits fields are unsigned, `weight + half`; what that adds,
-//! `half` times the sum of the activations, is where sums begin.
+//! for 32, 2 bits: 84 for 64, 1 bit: 164 for 128. 3, 5 and 6 bits are the sum of their planes, 7
+//! bits are stored as bytes. In planes fields are unsigned, `weight + half`; what that adds, `half`
+//! times the sum of the activations, is where sums begin.
 
 use super::straight::{SET, Sets, Source, Taps};
 use core::arch::global_asm;
@@ -44,11 +44,11 @@ unsafe extern "C" {
 ///
 /// What would leave one of the slices adds nothing.
 pub fn run(source: &Source, taps: &Taps, sets: Sets, sums: &mut [i32]) {
-    let w_bits = source.spec.w_bits;
+    let w_bits = source.spec.stored_bits();
     match w_bits {
         2 => plane::<2>(source, taps, sets, (0, 0), sums),
         4 => plane::<4>(source, taps, sets, (0, 0), sums),
-        3 | 5 | 6 | 7 => {
+        3 | 5 | 6 => {
             // Upwards, so that what is there is shifted by what comes; sums begin with 0.
             let behind = |wider: u8| {
                 let planes = [4, 2].into_iter().filter(|b| w_bits & wider & b != 0);

@@ -208,10 +208,21 @@ impl LayerSpec {
         self.c_out.div_ceil(self.kernel.block_channels())
     }
 
+    /// Bits that a weight takes in the dense encoding: its width, but a byte for 7 bits where
+    /// weights are multiplied as they are stored, since three planes would take three passes.
+    #[must_use]
+    pub const fn stored_bits(&self) -> u8 {
+        if self.w_bits == 7 && self.is_straight() {
+            8
+        } else {
+            self.w_bits
+        }
+    }
+
     /// Bytes of one output channel's weights in the dense encoding.
     #[must_use]
     pub const fn dense_channel_bytes(&self) -> u32 {
-        weights::dense_channel_bytes(self.sequence_len(), self.w_bits)
+        weights::dense_channel_bytes(self.sequence_len(), self.stored_bits())
     }
 }
 

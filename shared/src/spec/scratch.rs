@@ -93,10 +93,11 @@ impl LayerSpec {
             Kind::FullyConnected => true,
             // A tap must begin at a whole word.
             Kind::Conv => {
-                let plane = 1 << self.w_bits.trailing_zeros();
+                // 7 bits are stored as bytes, see `stored_bits`.
+                let bits = if self.w_bits == 7 { 8 } else { self.w_bits };
+                let plane = 1 << bits.trailing_zeros();
                 let words = (self.c_in4() * plane).is_multiple_of(32);
-                // 7 bits are three planes, which take longer than unpacking.
-                self.w_bits != 7 && words && h as u32 * w as u32 <= 4
+                words && h as u32 * w as u32 <= 4
             }
             Kind::GlobalAvgPool => false,
         }
@@ -113,7 +114,7 @@ impl LayerSpec {
     const fn direct_scratch(&self) -> ScratchPlan {
         if self.is_straight() {
             // Lanes as far as the last word of the narrowest plane of a channel reaches.
-            let plane = 1 << self.w_bits.trailing_zeros();
+            let plane = 1 << self.stored_bits().trailing_zeros();
             let map = (self.in_h as u32 * self.in_w as u32).saturating_mul(self.c_in4());
             let (h, w) = self.conv_out();
             let sums = (self.c_out as u32).next_multiple_of(8) * 4;
