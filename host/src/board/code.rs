@@ -5,7 +5,7 @@
 //! inlined counts for the function that it went into.
 
 use super::Firmware;
-use shared::spec::{Kernel, Kind, LayerSpec};
+use shared::spec::{Encoding, Kernel, Kind, LayerSpec};
 
 /// A part of the engine that some layers need and others do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,8 +16,12 @@ pub enum Part {
     Straight,
     /// First layers of few channels.
     Narrow,
+    /// Activations to 16-bit lanes.
+    Expand,
     /// Weights to 16-bit lanes.
     Unpack,
+    /// Weights out of sparse and coded streams.
+    Decode,
     /// Pooling, requantization and storing of the direct kernels.
     Output,
     /// What both Winograd kernels share.
@@ -36,11 +40,13 @@ pub enum Part {
 
 impl Part {
     /// All parts, kernels first.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Direct,
         Self::Straight,
         Self::Narrow,
+        Self::Expand,
         Self::Unpack,
+        Self::Decode,
         Self::Output,
         Self::Winograd,
         Self::Winograd4,
@@ -57,7 +63,9 @@ impl Part {
             Self::Direct => "direct",
             Self::Straight => "straight",
             Self::Narrow => "narrow",
-            Self::Unpack => "unpacking of weights",
+            Self::Expand => "expanding activations",
+            Self::Unpack => "unpacking weights",
+            Self::Decode => "decoding weights",
             Self::Output => "output of direct kernels",
             Self::Winograd => "winograd, common",
             Self::Winograd4 => "winograd4",
@@ -84,7 +92,9 @@ impl Part {
             Self::Output => (direct && !straight) || spec.kernel == Kernel::Narrow,
             Self::Narrow => spec.kernel == Kernel::Narrow,
             Self::Straight => straight,
+            Self::Expand => direct,
             Self::Unpack => spec.has_weights() && !straight,
+            Self::Decode => spec.has_weights() && spec.encoding != Encoding::Dense,
             Self::Winograd => matches!(spec.kernel, Kernel::Winograd4 | Kernel::Winograd2),
             Self::Winograd4 => spec.kernel == Kernel::Winograd4,
             Self::Winograd2 => spec.kernel == Kernel::Winograd2,
@@ -100,6 +110,9 @@ impl Part {
         }
         if let Some(module) = identifier_after(symbol, "7kernels") {
             return Self::of_stage(module);
+        }
+        if symbol.contains("6shared6coding") {
+            return Self::Decode;
         }
         let engine = [
             "8firmware6engine",
@@ -123,8 +136,12 @@ impl Part {
                 _ => Self::Winograd4,
             };
         }
-        if starts(&["conv", "dot", "expand", "lanes"]) {
+        if starts(&["conv", "dot"]) {
             Self::Direct
+        } else if starts(&["expand", "lanes"]) {
+            Self::Expand
+        } else if starts(&["decode", "coded", "zero", "bitmap", "gaps"]) {
+            Self::Decode
         } else if starts(&["straight"]) {
             Self::Straight
         } else if starts(&["narrow"]) {
@@ -227,6 +244,8 @@ mod tests {
         for (symbol, part) in [
             ("pressboard_dot", Part::Direct),
             ("pressboard_unpack7", Part::Unpack),
+            ("_ZN6shared6coding5delta6decode17hE", Part::Decode),
+            ("_ZN8firmware7kernels6expand4rows17hE", Part::Expand),
             ("pressboard_straight8", Part::Straight),
             ("pressboard_winograd_multiply", Part::Winograd4),
             ("pressboard_winograd_output2_pooled", Part::Winograd2),
