@@ -37,6 +37,7 @@ fn measure(net: &IntNet, board: &mut dyn Board) -> Measured {
         let cycles = cycles.expect("a virtual board counts");
         let zero = cycles.zero_wait().expect("a virtual board counts");
         let macs = spec.macs();
+        // A pool has no multiplications: its own count stands there.
         let per_mac = |c: u64| c as f64 / macs.max(1) as f64;
         println!(
             "{:9} {:3}x{:<3} {:3}->{:<3} {:10} w{} {:>10} MACs {:>9} {:.3} {:>9} {:.3}",
