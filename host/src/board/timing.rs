@@ -10,7 +10,7 @@ use crate::search::LayerKey;
 use shared::message::{BenchLayer, DeviceError};
 use shared::pattern::Pattern;
 use shared::spec::{Encoding, Kernel, LayerSpec, Tiling};
-use shared::weights::{StoredChannel, pack_dense};
+use shared::weights::{StoredChannel, pack_channel};
 
 /// Seed of the data that layers are timed on.
 const SEED: u32 = 1;
@@ -241,14 +241,15 @@ fn in_order(spec: &LayerSpec, direct: &LayerSpec) -> Vec<u8> {
     let bytes = spec.dense_channel_bytes() as usize;
     let own = usize::from(spec.c_out.min(spec.kernel.block_channels())).max(1);
     let taken = usize::from(firmware::bench::stored_channels(direct));
-    let mut out = vec![0; bytes * taken];
+    let each = direct.dense_channel_bytes() as usize;
+    let mut out = vec![0; each * taken];
     let canonical = firmware::bench::WEIGHTS.bytes();
-    for (channel, to) in out.chunks_mut(bytes).enumerate() {
+    for (channel, to) in out.chunks_mut(each.max(1)).enumerate() {
         let from = canonical.get(channel % own * bytes..).unwrap_or(&[]);
         let stored = StoredChannel::new(spec, from);
         let weight = |e| stored.map_or(0, |c| c.get(e) as i8);
         let sequence: Vec<i8> = (0..spec.sequence_len()).map(weight).collect();
-        pack_dense(&sequence, spec.w_bits, to);
+        pack_channel(direct, &sequence, to);
     }
     out
 }
