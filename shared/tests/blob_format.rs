@@ -5,6 +5,7 @@ use shared::blob::write::{LayerData, blob_bytes, write};
 use shared::blob::{Blob, HEADER_BYTES, Header, LAYER_BYTES, LayerRecord, Malformed};
 use shared::coding::BlockShape;
 use shared::coding::section::{self, Writer};
+use shared::coding::tans::{self, Model};
 use shared::semantics::Requant;
 use shared::spec::{Encoding, LayerSpec, SpecError};
 use shared::weights::{dense_channel_bytes, pack_dense};
@@ -167,7 +168,7 @@ fn small_network() -> Vec<u8> {
 
 #[test]
 fn the_example_of_the_document_is_what_the_writer_writes() {
-    let start = DOC.find("```hex").expect("an example") + 6;
+    let start = DOC.find("```hex\n").expect("an example") + 6;
     let text = &DOC[start..start + DOC[start..].find("```").expect("its end")];
     let blob = example();
     let crc = blob[12..16]
@@ -383,4 +384,47 @@ fn block_tables_and_multipliers_are_checked() {
         Err(Malformed::Multiplier),
         "M is negative"
     );
+}
+
+/// The section of the document's block in this encoding.
+fn example_section(encoding: Encoding) -> Vec<u8> {
+    // Channel 0 has weights 1, 0, 3, 0, channel 1 has 0, 0, −2, 0.
+    let weights = [1, 3, 0, -2, 0, 0, 0, 0];
+    let shape = BlockShape {
+        channels: 2,
+        sequence_len: 4,
+    };
+    let in_order: Vec<i8> = shape.in_order(&[&[1, 0, 3, 0], &[0, 0, -2, 0]]).collect();
+    assert_eq!(in_order, weights);
+    let mut counts = [0; tans::SYMBOLS];
+    tans::count(&weights, 4, &mut counts);
+    let model = Model::from_counts(&mut counts, 2).unwrap();
+    let (mut work, mut out) = (
+        [0; tans::STATES],
+        vec![0; section::bound(encoding, 4, 8, 1, 1)],
+    );
+    let mut writer = Writer::new(encoding, 4, 1, Some((&model, &mut work)), &mut out).unwrap();
+    writer.block(&weights).unwrap();
+    let bytes = writer.finish().unwrap();
+    out.truncate(bytes);
+    out
+}
+
+#[test]
+fn the_streams_of_the_document_are_what_the_writer_writes() {
+    for (encoding, mark) in [
+        (Encoding::Sparse, "```hex sparse"),
+        (Encoding::Delta, "```hex delta"),
+        (Encoding::Coded, "```hex coded"),
+    ] {
+        let bytes = example_section(encoding);
+        let written: Vec<String> = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        let start = DOC
+            .find(mark)
+            .unwrap_or_else(|| panic!("{mark}: {written:?}"))
+            + mark.len();
+        let text = &DOC[start..start + DOC[start..].find("```").expect("its end")];
+        let documented: Vec<&str> = text.split_whitespace().collect();
+        assert_eq!(documented, written, "{}", encoding.name());
+    }
 }

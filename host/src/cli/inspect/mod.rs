@@ -1,8 +1,10 @@
 //! `inspect`: the layers of a blob, a run or a model, a row each; of a blob also its kernels'
-//! code ([`code`]) and, on a board, each layer's cycles ([`measure`]).
+//! code ([`code`]), how its weights could be stored ([`storage`]) and, on a board, each layer's
+//! cycles ([`measure`]).
 
 mod code;
 mod measure;
+mod storage;
 
 use super::artifact::{self, Artifact, BlobFile};
 use super::board::BoardArgs;
@@ -26,6 +28,12 @@ use std::process::ExitCode;
 pub(super) struct Args {
     /// A blob, a folder of a run, or a model (its folder or safetensors file).
     path: PathBuf,
+    /// Store the network of a blob or a run anew, to the file of `--out`.
+    #[arg(long, value_enum, value_name = "HOW", requires = "out")]
+    store: Option<storage::Store>,
+    /// Where to write it.
+    #[arg(long, value_name = "FILE", requires = "store")]
+    out: Option<PathBuf>,
     #[command(flatten)]
     board: BoardArgs,
 }
@@ -67,6 +75,14 @@ fn whole(
     let (more, code) = code::kernels(&checked, &names, &board)?;
     text += &format!("\n\n{more}");
     value["code"] = code;
+    let net = net_of(file)?;
+    let arena = storage::arena(checked.header().arena_bytes);
+    let (more, stored) = storage::candidates(&net, arena);
+    text += &format!("\n\n{more}");
+    value["storage"] = stored;
+    if let (Some(how), Some(out)) = (args.store, &args.out) {
+        text += &format!("\n\n{}", storage::store(net, how, arena, out)?);
+    }
     if args.board.board.is_some() {
         let mut board = args.board.open(output)?;
         let (more, measured) = measure::on_board(file, &names, &mut *board)?;
@@ -74,6 +90,15 @@ fn whole(
         value["measured"] = measured;
     }
     Ok((text, value))
+}
+
+/// The integers of a blob.
+fn net_of(file: &BlobFile) -> Result<IntNet, super::hint::Complaint> {
+    from_blob(&file.blob()).map_err(|error| {
+        super::hint::Complaint::input(format!("blob: {error}"))
+            .at(file.path.display())
+            .try_("copy the file again, or make it anew with `compress`")
+    })
 }
 
 /// Cycles of the layers with weights, as a run measured them; a global pool's count for the
@@ -103,11 +128,7 @@ impl Cycles {
 
 fn blob(file: &BlobFile, cycles: &Cycles) -> Result<(String, Value)> {
     let blob = file.blob();
-    let net = from_blob(&blob).map_err(|error| {
-        super::hint::Complaint::input(format!("blob: {error}"))
-            .at(file.path.display())
-            .try_("copy the file again, or make it anew with `compress`")
-    })?;
+    let net = net_of(file)?;
     let rows: Vec<Value> = blob_rows(&blob, &net, cycles);
     let header = blob.header();
     let total = json!({
