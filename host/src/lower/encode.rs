@@ -256,7 +256,7 @@ fn table_cycles(s: &LayerSpec) -> f64 {
 }
 
 /// Cycles that decoding all weights once takes beyond unpacking dense ones, as measured by
-/// `bench` on the STM32F405's core (docs/results.md).
+/// `bench` on the STM32F405's core, rounded (docs/results.md).
 #[must_use]
 pub fn decode_cycles(s: &LayerSpec, density: f64) -> f64 {
     let weights = f64::from(s.sequence_len()) * f64::from(s.c_out);
