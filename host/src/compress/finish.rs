@@ -13,13 +13,12 @@ use crate::lower::{IntNet, Storage, accuracy, argmax, candidates, centre, simula
 use crate::quant::QatNet;
 use crate::reward::Costs;
 use crate::run::{
-    BrokenImage, EpisodeLog, Evaluation, LayerFigures, LayerSensitivity, Loss, NetworkFigures,
-    Policy, PolicyLayer, Progress, Stage, Summary, files, pareto_front,
+    BrokenImage, EpisodeLog, Evaluation, NetworkFigures, Progress, Stage, Summary, files,
+    pareto_front,
 };
 use crate::search::{LayerCost, LayerKey};
 use crate::vgg::TrainConfig;
 use anyhow::{Result, bail};
-use std::collections::BTreeMap;
 
 /// Images in the report that the compression broke.
 const BROKEN: usize = 12;
@@ -27,13 +26,13 @@ const BROKEN: usize = 12;
 const CONTROL: &str = "control.safetensors";
 
 /// A network, lowered and tested.
-struct Tested {
-    lowered: Lowered,
-    figures: NetworkFigures,
+pub(super) struct Tested {
+    pub lowered: Lowered,
+    pub figures: NetworkFigures,
     /// Predicted class of each test image, by the integers.
     predicted: Vec<usize>,
     /// Cycles of each layer of the blob; empty where a layer could not be timed.
-    layer_cycles: Vec<u64>,
+    pub layer_cycles: Vec<u64>,
 }
 
 impl<D: Device + 'static> Compress<D> {
@@ -81,41 +80,6 @@ impl<D: Device + 'static> Compress<D> {
         )?;
         self.check_accuracy(&summary)?;
         Ok(summary)
-    }
-
-    /// What was measured of each layer with weights by itself.
-    fn layer_sensitivity(&self, after: &Tested) -> Vec<LayerSensitivity> {
-        let widths = self.state.sensitivity.clone().unwrap_or_default();
-        // Other agents' predictions are not in points of accuracy.
-        let channels = self.state.channel_loss.as_ref();
-        let channels = channels.filter(|_| self.settings.agent.measures_channels());
-        let of = |rows: &BTreeMap<u8, Vec<f64>>, i: usize| {
-            let losses = rows.iter();
-            let losses = losses.filter_map(|(&at, row)| {
-                Some(Loss {
-                    at,
-                    loss: *row.get(i)?,
-                })
-            });
-            losses.collect()
-        };
-        let rows = weight_layers(after).into_iter().enumerate();
-        rows.map(|(i, row)| LayerSensitivity {
-            name: row.name,
-            channels: channels
-                .and_then(|c| c.points.get(i))
-                .into_iter()
-                .flatten()
-                .filter(|(share, _)| *share < 1.0)
-                .map(|&(at, loss)| Loss {
-                    at,
-                    loss: f64::from(loss),
-                })
-                .collect(),
-            weights: of(&widths.weights, i),
-            activations: of(&widths.activations, i),
-        })
-        .collect()
     }
 
     /// Refuses a result below the accuracy that was asked for, after everything is written.
@@ -342,29 +306,6 @@ impl<D: Device + 'static> Compress<D> {
             ..NetworkFigures::default()
         })
     }
-
-    fn policy(&self, before: &Tested, after: &Tested) -> Policy {
-        let folded = |t: &Tested| weight_layers(t);
-        let rows = folded(before)
-            .into_iter()
-            .zip(folded(after))
-            .map(|(b, a)| PolicyLayer {
-                name: a.name,
-                kind: a.kind,
-                before: b.figures,
-                after: a.figures,
-                density: a.density,
-                w_bits: a.w_bits,
-                a_bits: a.a_bits,
-                kernel: a.kernel,
-                encoding: a.encoding,
-            });
-        Policy {
-            layers: rows.collect(),
-            prune_episode: self.state.prune_best.as_ref().map(|b| b.episode),
-            quantize_episode: self.state.quantize_best.as_ref().map(|b| b.episode),
-        }
-    }
 }
 
 /// Every logit that the board gave must be the host's.
@@ -396,56 +337,6 @@ fn mean_cycles(board: &[BoardInference]) -> Vec<u64> {
     (0..layers)
         .map(|l| board.iter().map(|b| b.cycles[l]).sum::<u64>() / n)
         .collect()
-}
-
-struct LayerRow {
-    name: String,
-    kind: String,
-    figures: LayerFigures,
-    density: f64,
-    w_bits: u8,
-    a_bits: u8,
-    kernel: String,
-    encoding: String,
-}
-
-/// One row per layer with weights; a global pool's cycles count for the layer before it.
-fn weight_layers(t: &Tested) -> Vec<LayerRow> {
-    let mut rows: Vec<LayerRow> = Vec::new();
-    for (i, layer) in t.lowered.net.layers.iter().enumerate() {
-        let (s, cycles) = (&layer.spec, t.layer_cycles.get(i).copied().unwrap_or(0));
-        if !s.has_weights() {
-            if let Some(last) = rows.last_mut() {
-                last.figures.cycles += cycles;
-            }
-            continue;
-        }
-        rows.push(LayerRow {
-            name: layer.name.clone(),
-            kind: if s.kind == shared::spec::Kind::Conv {
-                "conv".into()
-            } else {
-                "linear".into()
-            },
-            figures: LayerFigures {
-                c_in: s.c_in.into(),
-                c_out: s.c_out.into(),
-                macs: s.macs(),
-                flash_bytes: t.lowered.price.layer_bytes[rows.len()] as u64,
-                cycles,
-            },
-            density: t.lowered.net.density(i),
-            w_bits: s.w_bits,
-            a_bits: if s.output.is_unsigned() {
-                s.output.bits() as u8
-            } else {
-                32
-            },
-            kernel: s.kernel.name().into(),
-            encoding: s.encoding.name().into(),
-        });
-    }
-    rows
 }
 
 fn evaluation(test: &Dataset, before: &Tested, after: &Tested) -> Result<Evaluation> {

@@ -9,6 +9,7 @@ mod agents;
 mod device;
 mod episodes;
 mod finish;
+mod layers;
 mod lowered;
 mod prepare;
 mod settings;
