@@ -23,14 +23,6 @@ pub const R_C: u8 = 128;
 /// The weights that dense benchmark layers read, in flash on a board.
 pub static WEIGHTS: Weights = Weights::new();
 
-impl Weights {
-    /// The bytes, four a word.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
 /// The canonical weights as aligned little-endian bytes.
 #[repr(C, align(16))]
 pub struct Weights([u8; 4 * WEIGHT_WORDS]);
@@ -136,27 +128,6 @@ pub fn run(
     arena: &mut [u8],
     timed: impl FnOnce(&mut dyn FnMut()),
 ) -> Result<u32, DeviceError> {
-    run_with(request, None, arena, timed)
-}
-
-/// The CRC-32 of the output with a block of dense `weights` in place of the canonical ones.
-///
-/// # Errors
-/// As [`run`].
-pub fn crc32_with(
-    request: &BenchLayer,
-    weights: &[u8],
-    arena: &mut [u8],
-) -> Result<u32, DeviceError> {
-    run_with(request, Some(weights), arena, |layer| layer())
-}
-
-fn run_with(
-    request: &BenchLayer,
-    own: Option<&[u8]>,
-    arena: &mut [u8],
-    timed: impl FnOnce(&mut dyn FnMut()),
-) -> Result<u32, DeviceError> {
     let (spec, seed) = (&request.spec, request.seed);
     let bound = arena_bytes(request)?;
     let limit = arena.len() as u32;
@@ -164,10 +135,7 @@ fn run_with(
     let plan = Plan::new(spec);
     let (data, stream) = arena.split_at_mut_checked(plan.end).ok_or(too_large)?;
     let (data, scratch) = data.split_at_mut_checked(plan.scratch).ok_or(too_large)?;
-    let weights = match own {
-        Some(own) => own,
-        None => weights(request, stream, scratch, too_large)?,
-    };
+    let weights = weights(request, stream, scratch, too_large)?;
     let (data, requants) = data.split_at_mut_checked(plan.requants).ok_or(too_large)?;
     let (input, output) = data.split_at_mut_checked(plan.output).ok_or(too_large)?;
 

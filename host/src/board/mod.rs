@@ -32,7 +32,9 @@ pub use open::{EngineChoice, Options, can_use_qemu, connected_probes, open, open
 pub use spec::BoardSpec;
 pub use table::LatencyTable;
 pub use timed::TimedBoard;
-pub use timing::{Extent, LayerTiming, TimingError, direct_crc32, expected_crc32, time_layer};
+pub use timing::{
+    Extent, LayerTiming, TimingError, agrees_with_direct, expected_crc32, time_layer,
+};
 
 use cycle_model::Interval;
 use shared::message::{BenchLayer, Hello, Stack};

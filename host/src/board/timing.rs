@@ -9,8 +9,7 @@ use crate::lower::layer_in;
 use crate::search::LayerKey;
 use shared::message::{BenchLayer, DeviceError};
 use shared::pattern::Pattern;
-use shared::spec::{Encoding, Kernel, LayerSpec, Tiling};
-use shared::weights::{StoredChannel, pack_channel};
+use shared::spec::{Kernel, LayerSpec, Tiling};
 
 /// Seed of the data that layers are timed on.
 const SEED: u32 = 1;
@@ -208,64 +207,40 @@ pub fn expected_crc32(key: &LayerKey) -> Result<u32, TimingError> {
     })
 }
 
-/// The same by the direct kernel from the same weights, which it stores in another order.
+/// Whether the layer's kernel gives what the direct one gives, both computed here: two output
+/// channels of it, on random data over the whole ranges.
 ///
 /// # Errors
 /// [`TimingError::Layer`] where the layer makes no sense.
-pub fn direct_crc32(key: &LayerKey) -> Result<u32, TimingError> {
-    let spec = LayerSpec {
-        kernel: Kernel::Direct,
-        tiling: Tiling::WHOLE,
-        strip_rows: key.spec.conv_out().0,
+pub fn agrees_with_direct(key: &LayerKey) -> Result<bool, TimingError> {
+    let few = LayerSpec {
+        c_out: key.spec.c_out.min(2),
+        tiling: Tiling {
+            blocks: key.spec.tiling.blocks.min(1),
+            ..key.spec.tiling
+        },
         ..key.spec
     };
-    let request = BenchLayer {
-        spec,
-        blocks: spec.blocks(),
-        density_percent: key.density_percent,
-        pattern: Pattern::Typical,
-        seed: SEED,
+    let direct = LayerSpec {
+        kernel: Kernel::Direct,
+        tiling: Tiling::WHOLE,
+        strip_rows: few.conv_out().0,
+        ..few
     };
-    if spec.encoding != Encoding::Dense {
-        return expected(&request);
-    }
-    let weights = in_order(&key.spec, &spec);
-    computed(&request, |arena| {
-        firmware::bench::crc32_with(&request, &weights, arena)
-    })
-}
-
-/// The canonical weights of a block of `spec`, put into the order that `direct` takes and
-/// repeated for all channels that it takes in turn.
-fn in_order(spec: &LayerSpec, direct: &LayerSpec) -> Vec<u8> {
-    let bytes = spec.dense_channel_bytes() as usize;
-    let own = usize::from(spec.c_out.min(spec.kernel.block_channels())).max(1);
-    let taken = usize::from(firmware::bench::stored_channels(direct));
-    let each = direct.dense_channel_bytes() as usize;
-    let mut out = vec![0; each * taken];
-    let canonical = firmware::bench::WEIGHTS.bytes();
-    for (channel, to) in out.chunks_mut(each.max(1)).enumerate() {
-        let from = canonical.get(channel % own * bytes..).unwrap_or(&[]);
-        let stored = StoredChannel::new(spec, from);
-        let weight = |e| stored.map_or(0, |c| c.get(e) as i8);
-        let sequence: Vec<i8> = (0..spec.sequence_len()).map(weight).collect();
-        pack_channel(direct, &sequence, to);
-    }
-    out
+    let output = |spec: LayerSpec| {
+        expected(&BenchLayer {
+            spec,
+            blocks: spec.blocks(),
+            density_percent: key.density_percent,
+            pattern: Pattern::Random,
+            seed: SEED,
+        })
+    };
+    Ok(output(few)? == output(direct)?)
 }
 
 /// CRC-32 of the output that any board must give.
 fn expected(request: &BenchLayer) -> Result<u32, TimingError> {
-    computed(request, |arena| {
-        firmware::bench::expected_crc32(request, arena)
-    })
-}
-
-/// Gives `compute` an arena as large as `request` needs.
-fn computed(
-    request: &BenchLayer,
-    compute: impl FnOnce(&mut [u8]) -> Result<u32, DeviceError>,
-) -> Result<u32, TimingError> {
     let error = |error| TimingError::Layer {
         spec: Box::new(request.spec),
         error,
@@ -273,7 +248,7 @@ fn computed(
     let bytes = firmware::bench::arena_bytes(request).map_err(error)? as usize;
     let mut arena = vec![0u8; bytes + 4];
     let start = arena.as_ptr().align_offset(4);
-    compute(&mut arena[start..start + bytes]).map_err(error)
+    firmware::bench::expected_crc32(request, &mut arena[start..start + bytes]).map_err(error)
 }
 
 /// The layer in as many strips as leave room for the benchmark's tables; as it is where even

@@ -11,8 +11,7 @@ use super::FAILED_CHECK;
 use super::board::BoardArgs;
 use super::output::Output;
 use crate::board::{
-    Board, CodeSizes, Extent, Firmware, LayerTiming, TimingError, direct_crc32, expected_crc32,
-    time_layer,
+    Board, CodeSizes, Extent, Firmware, LayerTiming, TimingError, agrees_with_direct, time_layer,
 };
 use crate::search::LayerKey;
 use anyhow::Result;
@@ -161,5 +160,5 @@ fn same_as_direct(key: &LayerKey) -> Result<bool, TimingError> {
     if key.spec.kernel == Kernel::Direct {
         return Ok(true);
     }
-    Ok(expected_crc32(key)? == direct_crc32(key)?)
+    agrees_with_direct(key)
 }
