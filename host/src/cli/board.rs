@@ -67,7 +67,7 @@ impl BoardArgs {
         let board = open(self.name(), options)?;
         if board.engine() == Engine::InProcess && self.engine == EngineArg::Auto {
             output.ui().say(&format!(
-                "  no qemu-system-arm found: timing in process, about 50x slower ({})",
+                "  no qemu-system-arm found: timing in process, several times slower ({})",
                 qemu_hint()
             ));
         }
