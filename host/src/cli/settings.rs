@@ -95,6 +95,11 @@ pub(super) struct Tuning {
     /// [default: 0.95].
     #[arg(long, value_name = "SHARE")]
     distillation: Option<f64>,
+    /// Whether the given network is asked about each augmented view of a picture, and not once
+    /// about each picture: far more to learn from where pictures are few, far slower where the
+    /// given network is large [default: true].
+    #[arg(long, value_name = "BOOL")]
+    distill_views: Option<bool>,
     /// Pictures a step of both fine-tunings [default: 64].
     #[arg(long, value_name = "N")]
     finetune_batch: Option<usize>,
@@ -158,6 +163,7 @@ impl Tuning {
         set(&mut s.finetune.epochs, &self.finetune_epochs);
         set(&mut s.qat.epochs, &self.qat_epochs);
         set(&mut s.distillation, &self.distillation);
+        set(&mut s.distill_views, &self.distill_views);
         set(&mut s.finetune.lr, &self.finetune_lr);
         set(&mut s.qat.lr, &self.qat_lr);
         set(&mut s.finetune.batch, &self.finetune_batch);

@@ -263,7 +263,7 @@ impl<D: Device + 'static> Compress<D> {
         if self.state.control.is_none() {
             self.timer.switch("control");
             let data = self.data();
-            let teacher = self.teacher(super::stages::Normalized::AsTrained)?;
+            let teacher = self.teacher(super::teacher::Normalized::AsTrained)?;
             let tune = self.settings.finetune;
             let epochs = tune.epochs + self.settings.qat.epochs;
             let steps = super::FineTune { epochs, ..tune }.steps(data.train.len());

@@ -16,6 +16,7 @@ mod settings;
 mod stages;
 mod state;
 pub mod store;
+mod teacher;
 #[cfg(test)]
 mod tests;
 mod training;

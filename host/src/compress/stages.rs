@@ -4,6 +4,7 @@ use super::agents::{PruneKnowledge, QuantKnowledge, prune_agent, quant_agent};
 use super::episodes::{Keeper, Search};
 use super::prepare::{describe, exceeded};
 use super::store::{MODEL, PRUNED, load_rankings, save_quantized};
+use super::teacher::Normalized;
 use super::training::{Job, forget, train};
 use super::{Compress, Device, Infeasible};
 use crate::lower::{Bits, Centred, accuracy, calibrate, centre};
@@ -13,7 +14,7 @@ use crate::quant::{QatNet, QuantEnv, QuantSetup, Sensitivity};
 use crate::reward::{Reward, RewardMode, Targets};
 use crate::run::Stage;
 use crate::search::{Best, Found, SearchData};
-use crate::vgg::{Distillation, Folded, Teacher, TrainConfig, Vgg, evaluate};
+use crate::vgg::{TrainConfig, Vgg, evaluate};
 use anyhow::Result;
 
 /// State of a fine-tuning between two processes.
@@ -312,39 +313,6 @@ impl<D: Device + 'static> Compress<D> {
         Ok(best.candidate.layers.iter().map(bits).collect())
     }
 
-    /// The given network as a teacher of students that see pictures as `normalized` says:
-    /// centred (whole pixels minus whole means) or as it was trained.
-    pub(super) fn teacher(&self, normalized: Normalized) -> Result<SavedTeacher> {
-        if self.settings.distillation == 0.0 {
-            return Ok(SavedTeacher::None);
-        }
-        let folded = self.input.network.fold()?;
-        if self.settings.distill_views {
-            return Ok(SavedTeacher::Network(Box::new(match normalized {
-                Normalized::AsTrained => folded,
-                Normalized::Centred => centre(&folded).network,
-            })));
-        }
-        let data = self.data();
-        Ok(SavedTeacher::Logits(
-            folded.logits(data.train, &data.train_indices()),
-        ))
-    }
-
-    pub(super) fn distillation<'t>(&self, teacher: &'t SavedTeacher) -> Option<Distillation<'t>> {
-        let source = match teacher {
-            SavedTeacher::None => return None,
-            SavedTeacher::Logits(logits) => Teacher::Logits(logits),
-            SavedTeacher::Network(network) => Teacher::Network(network),
-        };
-        let (weight, temperature) = (self.settings.distillation, self.settings.temperature);
-        Some(Distillation {
-            source,
-            weight,
-            temperature,
-        })
-    }
-
     /// Whether a stage was finished with a result (and not stopped); says what the nearest is
     /// where nothing feasible was found.
     fn check_found(&self, best: Option<&Best>) -> Result<bool> {
@@ -360,22 +328,6 @@ impl<D: Device + 'static> Compress<D> {
             Some(_) => Ok(true),
         }
     }
-}
-
-/// How a student's pictures are normalized.
-#[derive(Clone, Copy)]
-pub(super) enum Normalized {
-    /// As the given network's.
-    AsTrained,
-    /// Whole pixels minus whole means.
-    Centred,
-}
-
-/// What a fine-tuning learns from besides labels.
-pub(super) enum SavedTeacher {
-    None,
-    Logits(Vec<f32>),
-    Network(Box<Folded>),
 }
 
 fn found(best: &Option<Best>) -> Result<&Best> {
