@@ -5,6 +5,7 @@ use super::{BoardError, BoardSpec, build};
 use object::elf::{PT_LOAD, SHT_PROGBITS};
 use object::read::elf::{ElfFile32, FileHeader, ProgramHeader, SectionHeader};
 use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, SymbolKind};
+use probe_rs::rtt::find_rtt_control_block_in_raw_file;
 use shared::CRC32;
 use shared::spec::Abilities;
 use std::path::{Path, PathBuf};
@@ -117,6 +118,19 @@ impl Firmware {
             functions,
             sections,
             elf,
+        })
+    }
+
+    /// Address of the RTT control block.
+    ///
+    /// # Errors
+    /// Where the ELF has none.
+    pub fn rtt_control_block(&self) -> Result<u32, BoardError> {
+        let found = find_rtt_control_block_in_raw_file(&self.elf).ok().flatten();
+        let address = found.and_then(|address| u32::try_from(address).ok());
+        address.ok_or_else(|| BoardError::Firmware {
+            path: self.path.clone(),
+            reason: "it has no RTT control block".into(),
         })
     }
 

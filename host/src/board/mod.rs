@@ -12,6 +12,8 @@ mod code;
 mod device;
 mod error;
 mod firmware;
+mod gdb;
+mod gdb_rtt;
 mod link;
 mod log;
 mod open;

@@ -1,9 +1,12 @@
 //! The same firmware on QEMU, with our plugin counting: the fast way for long work.
 //!
-//! Messages go over the machine's first serial port, a unix socket; the plugin reports
-//! intervals over another. QEMU is stopped (SIGSTOP) while nothing is asked, because the
+//! Messages go over the machine's first serial port, a unix socket, except for those that are
+//! too long for its tenth of a millisecond a byte: they go through RTT, whose buffers the gdb
+//! stub reaches at a third socket. The plugin reports intervals over another. QEMU is stopped (SIGSTOP) while nothing is asked, because the
 //! firmware never sleeps, and it is killed with the host, however that ends.
 
+use super::gdb::Gdb;
+use super::gdb_rtt::GdbRtt;
 use super::link::Link;
 use super::{BoardError, BoardSpec, Firmware, process::Child};
 use cycle_model::{Interval, Misses};
@@ -19,6 +22,10 @@ pub(super) const QEMU: &str = "qemu-system-arm";
 const START_UP: Duration = Duration::from_secs(20);
 /// How long one look for bytes waits.
 const READ_TIMEOUT: Duration = Duration::from_millis(20);
+/// File of the gdb stub's socket.
+const GDB_SOCKET: &str = "gdb";
+/// Longer requests go through RTT.
+const SERIAL_BYTES: usize = 256;
 /// Bytes of one interval on the plugin's socket.
 const RECORD_BYTES: usize = 32;
 
@@ -40,6 +47,8 @@ pub(super) struct QemuLink {
     firmware: Firmware,
     flash: super::spec::FlashSpec,
     blob_base: u32,
+    /// Address of the firmware's RTT control block.
+    control_block: u32,
     server: Option<Server>,
 }
 
@@ -49,6 +58,10 @@ struct Server {
     process: Child,
     serial: UnixStream,
     intervals: UnixStream,
+    /// From the first long request on.
+    rtt: Option<GdbRtt>,
+    /// Whether the reply to the last request comes through RTT.
+    through_rtt: bool,
     /// Bytes of a record that is not complete.
     record: Vec<u8>,
     folder: tempfile::TempDir,
@@ -74,9 +87,10 @@ impl QemuLink {
         Ok(Self {
             machine,
             plugin,
-            firmware,
             flash: spec.flash,
             blob_base: spec.blob.base,
+            control_block: firmware.rtt_control_block()?,
+            firmware,
             server: None,
         })
     }
@@ -124,6 +138,10 @@ impl QemuLink {
         command
             .arg("-serial")
             .arg(format!("unix:{},server=on,wait=on", serial.display()));
+        command.arg("-gdb").arg(format!(
+            "unix:{},server=on,wait=off",
+            path(GDB_SOCKET).display()
+        ));
         command.arg("-plugin").arg(self.plugin_argument(&intervals));
         command
             .stdin(Stdio::null())
@@ -161,6 +179,8 @@ impl QemuLink {
             process,
             serial,
             intervals,
+            rtt: None,
+            through_rtt: false,
             record: Vec::new(),
             folder,
         })
@@ -196,8 +216,14 @@ impl Link for QemuLink {
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), BoardError> {
+        let control_block = self.control_block;
         let server = self.server()?;
         server.process.resume();
+        server.through_rtt = bytes.len() > SERIAL_BYTES;
+        if server.through_rtt {
+            let rtt = server.rtt(control_block).map_err(io("attaching to RTT"))?;
+            return rtt.send(bytes).map_err(io("sending a request over RTT"));
+        }
         server
             .serial
             .write_all(bytes)
@@ -206,6 +232,15 @@ impl Link for QemuLink {
 
     fn receive(&mut self, bytes: &mut Vec<u8>) -> Result<(), BoardError> {
         let server = self.server()?;
+        if let (true, Some(rtt)) = (server.through_rtt, &mut server.rtt) {
+            let received = rtt.receive(bytes);
+            return received.map_err(|e| {
+                BoardError::Qemu(format!(
+                    "waiting for a reply over RTT: {e} {}",
+                    server.said()
+                ))
+            });
+        }
         let mut buffer = [0; 1024];
         match server.serial.read(&mut buffer) {
             Ok(0) => Err(BoardError::Qemu(format!("it ended: {}", server.said()))),
@@ -250,6 +285,15 @@ impl Link for QemuLink {
 }
 
 impl Server {
+    fn rtt(&mut self, control_block: u32) -> std::io::Result<&mut GdbRtt> {
+        if self.rtt.is_none() {
+            let stub = UnixStream::connect(self.folder.path().join(GDB_SOCKET))?;
+            self.rtt = Some(GdbRtt::new(Gdb::new(stub)?, control_block)?);
+        }
+        let missing = || std::io::Error::other("no connection");
+        self.rtt.as_mut().ok_or_else(missing)
+    }
+
     fn said(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("stderr"))
             .unwrap_or_default()

@@ -8,7 +8,7 @@ use super::virt::probe::Handle;
 use super::{BoardError, BoardSpec, Firmware};
 use cycle_model::Interval;
 use probe_rs::flashing::DownloadOptions;
-use probe_rs::rtt::{Rtt, ScanRegion, find_rtt_control_block_in_raw_file};
+use probe_rs::rtt::{Rtt, ScanRegion};
 use probe_rs::{Core, Permissions, Session, probe::Probe};
 use std::time::{Duration, Instant};
 
@@ -49,13 +49,7 @@ impl ProbeLink {
         let session = probe
             .attach(spec.chip.as_str(), Permissions::default())
             .map_err(|e| BoardError::probe("attaching to the chip", e))?;
-        let control_block = find_rtt_control_block_in_raw_file(&firmware.elf)
-            .ok()
-            .flatten();
-        let control_block = control_block.ok_or_else(|| BoardError::Firmware {
-            path: firmware.path.clone(),
-            reason: "it has no RTT control block".into(),
-        })?;
+        let control_block = u64::from(firmware.rtt_control_block()?);
         let log = Log::new(&firmware.elf, verbose)?;
         let blob_base = spec.blob.base;
         Ok(Self {
