@@ -293,3 +293,36 @@ fn what_a_run_leaves_can_be_verified_inspected_and_reported() {
         .path(reported["report"].as_str().expect("a path"));
     assert!(String::from_utf8_lossy(&read(&report)).starts_with("<!DOCTYPE html>"));
 }
+
+#[test]
+fn a_finished_run_gets_a_control_that_equals_one_trained_with_it() {
+    let fixture = &unbroken().fixture;
+    // The teacher's answers are kept; the dense network learns from them too.
+    let with = ["--json", "--control", "--distill-views", "false"];
+    let ran = Ran::new(&mut fixture.compress("controlled", &with));
+    let summary = ran.json();
+    let control = &summary["control"];
+    // Four passes of one whole batch of 64 each.
+    let passes = control["epochs"].as_f64().expect("a number");
+    assert!((2.0..4.0).contains(&passes), "{control}");
+    let run = fixture.run("controlled");
+    let path = run.to_str().expect("UTF-8");
+    assert!(run.join("teacher.safetensors").is_file());
+
+    let refused = Ran::new(&mut fixture.host(&["control", path, "--epochs", "0"]));
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    write_model(&fixture.path("not-it"), 3);
+    let refused = Ran::new(&mut fixture.host(&["control", path, "--model", "not-it"]));
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("another"), "{}", refused.stderr);
+
+    let again = Ran::new(&mut fixture.host(&["control", path, "--json"])).json();
+    assert_eq!(&again["control"], control);
+    let short = Ran::new(&mut fixture.host(&["control", path, "--epochs", "1", "--json"])).json();
+    assert_eq!(short["control"]["epochs"], passes / 4.0);
+    let stored = read(&run.join("summary.json"));
+    let stored: Value = serde_json::from_slice(&stored).expect("JSON");
+    assert_eq!(stored, short);
+    assert_eq!(stored["after"], summary["after"]);
+    assert!(!run.join("control/control.safetensors").exists());
+}

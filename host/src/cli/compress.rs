@@ -43,9 +43,9 @@ pub(super) struct Args {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Inputs {
+pub(super) struct Inputs {
     #[serde(flatten)]
-    input: InputArgs,
+    pub input: InputArgs,
     #[serde(flatten)]
     board: BoardArgs,
 }
@@ -123,7 +123,7 @@ fn resume(args: &Args, dir: &Path, output: &Output) -> Result<Compress<TimedBoar
 }
 
 /// What the run was made from; nothing where it was stopped before that was written.
-fn inputs_of(dir: &Path) -> Result<Inputs> {
+pub(super) fn inputs_of(dir: &Path) -> Result<Inputs> {
     let path = dir.join(INPUTS);
     if !path.is_file() {
         return Ok(Inputs {

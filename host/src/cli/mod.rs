@@ -10,6 +10,7 @@ mod board;
 mod boards;
 mod compare;
 mod compress;
+mod control;
 mod flash;
 mod hint;
 mod input;
@@ -56,6 +57,8 @@ enum Command {
     /// Run several agents with several seeds and compare what they find.
     #[command(args_override_self = true)]
     Compare(Box<compare::Args>),
+    /// Fine-tune the given network as its compressed relative was, for comparison.
+    Control(control::Args),
     /// Train a VGG on pictures.
     Train(train::Args),
     /// Time layers on a board: cycles per multiply-accumulate.
@@ -89,6 +92,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Some(Command::Compress(args)) => compress::run(&args, output),
         Some(Command::Compare(args)) => compare::run(&args, output),
+        Some(Command::Control(args)) => control::run(&args, output),
         Some(Command::Train(args)) => train::run(&args, output),
         Some(Command::Bench(args)) => bench::run(&args, output),
         Some(Command::Flash(args)) => flash::run(&args, output),

@@ -1,13 +1,11 @@
 //! The end of a run: blob, board, test figures, policy, report. The only place of a run that
 //! reads test labels.
 
-use super::Infeasible;
 use super::lowered::{Lowered, post_training_8bit};
 use super::prepare::describe;
-use super::state::Control;
 use super::store::{MODEL, load_quantized};
-use super::training::{Job, forget, train};
 use super::{BoardInference, Compress, Device, Disagreement, sum_cycles};
+use super::{ControlJob, Infeasible};
 use crate::data::Dataset;
 use crate::lower::{IntNet, Storage, accuracy, argmax, candidates, centre, simulate};
 use crate::quant::QatNet;
@@ -17,13 +15,10 @@ use crate::run::{
     pareto_front,
 };
 use crate::search::{LayerCost, LayerKey};
-use crate::vgg::TrainConfig;
 use anyhow::{Result, bail};
 
 /// Images in the report that the compression broke.
 const BROKEN: usize = 12;
-/// State of the control's training between two processes.
-const CONTROL: &str = "control.safetensors";
 
 /// A network, lowered and tested.
 pub(super) struct Tested {
@@ -41,7 +36,7 @@ impl<D: Device + 'static> Compress<D> {
         let after = self.test_after(&test)?;
         let before = self.test_before(&test)?;
         let control = if self.settings.control {
-            Some(self.control(&test)?)
+            Some(self.control()?)
         } else {
             None
         };
@@ -245,6 +240,7 @@ impl<D: Device + 'static> Compress<D> {
             sram_bytes: priced.sram_bytes,
             cycles,
             ms: self.run.config().ms(cycles),
+            epochs: None,
             board_reason: None,
         };
         let predicted = integer.chunks_exact(classes).map(argmax).collect();
@@ -256,41 +252,27 @@ impl<D: Device + 'static> Compress<D> {
         })
     }
 
-    /// The given network after the same fine-tuning, so that more training is not counted
-    /// as compression.
-    fn control(&mut self, test: &Dataset) -> Result<NetworkFigures> {
-        let network = self.input.network.duplicate()?;
+    fn control_job(&self) -> ControlJob<'_> {
+        ControlJob {
+            input: &self.input,
+            settings: &self.settings,
+            folder: self.run.dir(),
+            ui: &self.ui,
+        }
+    }
+
+    /// The given network after the same fine-tuning.
+    fn control(&mut self) -> Result<NetworkFigures> {
         if self.state.control.is_none() {
             self.timer.switch("control");
-            let data = self.data();
-            let teacher = self.teacher(super::teacher::Normalized::AsTrained)?;
-            let tune = self.settings.finetune;
-            let epochs = tune.epochs + self.settings.qat.epochs;
-            let steps = super::FineTune { epochs, ..tune }.steps(data.train.len());
-            let checkpoint = self.run.path(CONTROL);
-            let job = Job {
-                label: "  control",
-                config: TrainConfig {
-                    lr: tune.lr,
-                    ..TrainConfig::fine_tune(steps, tune.batch, self.settings.seed.wrapping_add(1))
-                },
-                teacher: self.distillation(&teacher),
-                checkpoint: &checkpoint,
-            };
-            if !train(&network, &job, &data, &self.ui)? {
+            let job = self.control_job();
+            let Some(control) = job.train(job.epochs())? else {
                 bail!(
                     "stopped while training the control; continue with --resume {}",
                     self.run.dir().display()
                 );
-            }
-            let norm = data.first_train(4 * self.settings.prune.trial.norm_images);
-            network.reestimate_norm(data.train, &norm, tune.batch)?;
-            let all: Vec<usize> = (0..test.len()).collect();
-            let logits = network.fold()?.logits(test, &all);
-            self.state.control = Some(Control {
-                logits,
-                images_trained: (steps * tune.batch) as u64,
-            });
+            };
+            self.state.control = Some(control);
             self.save(
                 Progress {
                     stage: Stage::Finish,
@@ -298,13 +280,10 @@ impl<D: Device + 'static> Compress<D> {
                 },
                 None,
             )?;
-            forget(&checkpoint);
+            self.control_job().forget();
         }
-        let logits = self.state.control.as_ref().map_or(&[][..], |c| &c.logits);
-        Ok(NetworkFigures {
-            accuracy_float: accuracy(logits, &test.labels),
-            ..NetworkFigures::default()
-        })
+        let control = self.state.control.as_ref();
+        Ok(control.map_or_else(NetworkFigures::default, |c| c.figures(&self.input)))
     }
 }
 

@@ -6,6 +6,7 @@
 //! continues to the identical result.
 
 mod agents;
+mod control;
 mod device;
 mod episodes;
 mod finish;
@@ -22,6 +23,7 @@ mod tests;
 mod training;
 mod ui;
 
+pub use control::ControlJob;
 pub use device::{BoardInference, Device, DeviceLimits};
 pub use lowered::{Lowered, post_training_8bit};
 pub use settings::{Budgets, FineTune, SearchSettings, Settings};
@@ -29,13 +31,14 @@ pub use state::{Control, RankingChoice, State};
 pub use ui::{Bar, Ui, Verbosity};
 
 use crate::agent::{Agent, AgentState};
-use crate::data::Splits;
+use crate::data::{Dataset, Splits};
 use crate::lower::Storage;
 use crate::run::{Identity, PartTimer, Progress, RunConfig, RunFolder, Stage, Summary};
 use crate::search::{Latency, LayerCost, SearchData};
 use crate::vgg::Vgg;
 use anyhow::Result;
 use std::path::{Path, PathBuf};
+use teacher::Teaching;
 
 /// Checkpoint part: [`State`] as JSON.
 const STATE: &str = "state";
@@ -56,6 +59,20 @@ pub struct Input {
     pub dataset: String,
     /// Where floats are computed.
     pub device: candle_core::Device,
+}
+
+impl Input {
+    pub(crate) fn data(&self) -> SearchData<'_> {
+        SearchData {
+            train: &self.splits.train,
+            validation: &self.splits.validation,
+        }
+    }
+
+    /// The test images; where the data has none, the validation images stand in.
+    pub(crate) fn test_images(&self) -> &Dataset {
+        self.splits.test.as_ref().unwrap_or(&self.splits.validation)
+    }
 }
 
 /// How a run ended.
@@ -259,9 +276,15 @@ impl<D: Device + 'static> Compress<D> {
     }
 
     fn data(&self) -> SearchData<'_> {
-        SearchData {
-            train: &self.input.splits.train,
-            validation: &self.input.splits.validation,
+        self.input.data()
+    }
+
+    fn teaching(&self) -> Teaching<'_> {
+        Teaching {
+            input: &self.input,
+            settings: &self.settings,
+            folder: self.run.dir(),
+            ui: &self.ui,
         }
     }
 }

@@ -244,10 +244,6 @@ impl<D: Device + 'static> Compress<D> {
 
     /// The test images; where the data has none, the validation images stand in.
     pub(super) fn test_images(&self) -> &crate::data::Dataset {
-        self.input
-            .splits
-            .test
-            .as_ref()
-            .unwrap_or(&self.input.splits.validation)
+        self.input.test_images()
     }
 }

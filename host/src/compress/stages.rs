@@ -91,7 +91,7 @@ impl<D: Device + 'static> Compress<D> {
         let (data, trial) = (self.data(), &self.settings.prune.trial);
         let norm = data.first_train(trial.norm_images);
         small.reestimate_norm(data.train, &norm, trial.batch)?;
-        let teacher = self.teacher(Normalized::AsTrained)?;
+        let teacher = self.teaching().prepare(Normalized::AsTrained)?;
         let seed = self.settings.seed.wrapping_add(1);
         let tune = self.settings.finetune;
         let steps = tune.steps(data.train.len());
@@ -102,7 +102,7 @@ impl<D: Device + 'static> Compress<D> {
                 lr: tune.lr,
                 ..TrainConfig::fine_tune(steps, tune.batch, seed)
             },
-            teacher: self.distillation(&teacher),
+            teacher: self.teaching().distillation(&teacher),
             checkpoint: &checkpoint,
         };
         if !train(&small, &job, &data, &self.ui)? {
@@ -228,7 +228,7 @@ impl<D: Device + 'static> Compress<D> {
         let fresh = || QatNet::new(&network, &bits, &ranges, &self.input.device);
         let mut qat = fresh()?;
         let untrained = self.validation(&qat)?;
-        let teacher = self.teacher(Normalized::Centred)?;
+        let teacher = self.teaching().prepare(Normalized::Centred)?;
         let tune = self.settings.qat;
         let (steps, seed) = (
             tune.steps(data.train.len()),
@@ -242,7 +242,7 @@ impl<D: Device + 'static> Compress<D> {
                 optimizer: OptimizerKind::Adam { weight_decay: 0.0 },
                 ..TrainConfig::fine_tune(steps, tune.batch, seed)
             },
-            teacher: self.distillation(&teacher),
+            teacher: self.teaching().distillation(&teacher),
             checkpoint: &checkpoint,
         };
         if !train(&qat, &job, &data, &self.ui)? {

@@ -1,12 +1,13 @@
 //! The given network as a teacher of smaller ones.
 
-use super::{Compress, Device};
+use super::{Input, Settings, Ui};
 use crate::lower::centre;
 use crate::nn::{read_tensors, write_tensors};
 use crate::vgg::{Distillation, Folded, Teacher};
 use anyhow::{Result, ensure};
-use candle_core::{Device as Place, Tensor};
+use candle_core::{Device, Tensor};
 use std::collections::HashMap;
+use std::path::Path;
 
 /// Its answers, kept for the later stages and for `--resume`.
 const LOGITS: &str = "teacher.safetensors";
@@ -30,14 +31,24 @@ pub(super) enum SavedTeacher {
     Network(Box<Folded>),
 }
 
-impl<D: Device + 'static> Compress<D> {
-    /// The given network as a teacher of students that see pictures as `normalized` says.
-    pub(super) fn teacher(&self, normalized: Normalized) -> Result<SavedTeacher> {
+/// The given network as a teacher.
+#[derive(Clone, Copy)]
+pub(super) struct Teaching<'a> {
+    pub input: &'a Input,
+    pub settings: &'a Settings,
+    /// Where its answers are kept.
+    pub folder: &'a Path,
+    pub ui: &'a Ui,
+}
+
+impl Teaching<'_> {
+    /// A teacher of students that see pictures as `normalized` says.
+    pub fn prepare(&self, normalized: Normalized) -> Result<SavedTeacher> {
         if self.settings.distillation == 0.0 {
             return Ok(SavedTeacher::None);
         }
         if !self.settings.distill_views {
-            return Ok(SavedTeacher::Logits(self.teacher_logits()?));
+            return Ok(SavedTeacher::Logits(self.logits()?));
         }
         let folded = self.input.network.fold()?;
         Ok(SavedTeacher::Network(Box::new(match normalized {
@@ -48,9 +59,9 @@ impl<D: Device + 'static> Compress<D> {
 
     /// One row of logits per training picture, computed once a run: a large teacher takes
     /// longer over them than a small student over an epoch.
-    fn teacher_logits(&self) -> Result<Vec<f32>> {
-        let (data, path) = (self.data(), self.run.path(LOGITS));
-        let count = data.train.len() * self.input.network.config.num_classes;
+    fn logits(&self) -> Result<Vec<f32>> {
+        let (train, path) = (&self.input.splits.train, self.folder.join(LOGITS));
+        let count = train.len() * self.input.network.config.num_classes;
         if path.is_file() {
             let stored = read_tensors(&path)?;
             let rows = stored.tensors.get(TENSOR).map(Tensor::flatten_all);
@@ -58,32 +69,30 @@ impl<D: Device + 'static> Compress<D> {
             let logits = logits.unwrap_or_default();
             ensure!(
                 logits.len() == count,
-                "{} has {} logits, {count} wanted; remove it and --resume makes it anew",
+                "{} has {} logits, {count} wanted; remove it and it is made anew",
                 path.display(),
                 logits.len()
             );
             return Ok(logits);
         }
         let folded = self.input.network.fold()?;
-        let indices = data.train_indices();
+        let indices: Vec<usize> = (0..train.len()).collect();
         let mut bar = self.ui.bar("  teacher", indices.len(), 0);
         let mut logits = Vec::with_capacity(count);
         for chunk in indices.chunks(CHUNK) {
-            logits.extend(folded.logits(data.train, chunk));
+            logits.extend(folded.logits(train, chunk));
             let done = logits.len() * indices.len() / count.max(1);
-            bar.set(done, &format!("{done} of {} pictures", indices.len()));
+            bar.set(done, "pictures");
         }
         bar.finish(&format!("{} pictures", indices.len()));
-        let tensor = Tensor::from_slice(&logits, logits.len(), &Place::Cpu)?;
-        write_tensors(
-            &path,
-            &HashMap::from([(TENSOR.to_owned(), tensor)]),
-            HashMap::new(),
-        )?;
+        let tensor = Tensor::from_slice(&logits, logits.len(), &Device::Cpu)?;
+        let tensors = HashMap::from([(TENSOR.to_owned(), tensor)]);
+        write_tensors(&path, &tensors, HashMap::new())?;
         Ok(logits)
     }
 
-    pub(super) fn distillation<'t>(&self, teacher: &'t SavedTeacher) -> Option<Distillation<'t>> {
+    /// How a student learns from it.
+    pub fn distillation<'t>(&self, teacher: &'t SavedTeacher) -> Option<Distillation<'t>> {
         let source = match teacher {
             SavedTeacher::None => return None,
             SavedTeacher::Logits(logits) => Teacher::Logits(logits),

@@ -127,6 +127,7 @@ fn summary() -> Summary {
         cycles: 48_300_000,
         ms: 287.5,
         board_reason: None,
+        epochs: None,
     };
     let after = NetworkFigures {
         accuracy_float: 0.842,
@@ -141,6 +142,7 @@ fn summary() -> Summary {
         cycles: 11_400_000,
         ms: 67.9,
         board_reason: None,
+        epochs: None,
     };
     Summary {
         run: "runs/2026-01-31-vgg-small".into(),

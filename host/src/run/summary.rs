@@ -29,6 +29,9 @@ pub struct NetworkFigures {
     pub cycles: u64,
     /// Milliseconds of one inference at the board's clock.
     pub ms: f64,
+    /// Times that a training image was seen, on average, where this is the control.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<f64>,
     /// Why the board ran no image, where it ran none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub board_reason: Option<String>,
