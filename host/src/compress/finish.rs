@@ -7,14 +7,14 @@ use super::store::{MODEL, load_quantized};
 use super::{BoardInference, Compress, Device, Disagreement, sum_cycles};
 use super::{ControlJob, Infeasible};
 use crate::data::Dataset;
-use crate::lower::{IntNet, Storage, accuracy, argmax, candidates, centre, simulate};
+use crate::lower::{IntNet, Storage, accuracy, argmax, candidates, centre, quantize, simulate};
 use crate::quant::QatNet;
 use crate::reward::Costs;
 use crate::run::{
     BrokenImage, EpisodeLog, Evaluation, NetworkFigures, Progress, Stage, Summary, files,
     pareto_front,
 };
-use crate::search::{LayerCost, LayerKey};
+use crate::search::{LayerCost, LayerKey, store_net};
 use anyhow::{Result, bail};
 
 /// Images in the report that the compression broke.
@@ -109,8 +109,10 @@ impl<D: Device + 'static> Compress<D> {
     fn test_after(&mut self, test: &Dataset) -> Result<Tested> {
         let (network, quants) = load_quantized(&self.run.path(MODEL), &self.input.device)?;
         let storage = self.storage(self.state.targets.flash_bytes.unwrap_or(u64::MAX));
-        let mut net = Lowered::integers(&network, &quants, &storage)?;
+        let mut net = quantize(&network, &quants)?;
+        store_net(&mut net, &storage, &mut self.latency)?;
         net.force(&self.settings.kernels)?;
+        let ways = self.run_each_encoding(&net, test)?;
         self.choose_kernels(&mut net)?;
         let lowered = Lowered::of(net, self.arena())?;
         if let Some(reason) = lowered.refusal(self.limits.blob) {
@@ -144,6 +146,8 @@ impl<D: Device + 'static> Compress<D> {
             &board,
             test,
         )?;
+        let stored = self.stored_figures(ways, &tested, test)?;
+        self.run.write_json(files::STORAGE, &stored)?;
         let table = sum_cycles(&self.latency.costs(&tested.lowered.price.keys)?);
         let whole = tested.figures.cycles;
         let error = table as f64 / whole.max(1) as f64 - 1.0;

@@ -31,21 +31,9 @@ impl Lowered {
         quants: &[LayerQuant],
         storage: &Storage,
     ) -> Result<Self, LowerError> {
-        Self::of(Self::integers(network, quants, storage)?, storage.arena)
-    }
-
-    /// The integers of `network`, in the encodings that [`choose_encoding`] takes.
-    ///
-    /// # Errors
-    /// [`LowerError`].
-    pub fn integers(
-        network: &Centred,
-        quants: &[LayerQuant],
-        storage: &Storage,
-    ) -> Result<IntNet, LowerError> {
         let mut net = quantize(network, quants)?;
         choose_encoding(&mut net, storage);
-        Ok(net)
+        Self::of(net, storage.arena)
     }
 
     /// Plans `net` for a board with `arena` bytes.

@@ -17,6 +17,7 @@ mod settings;
 mod stages;
 mod state;
 pub mod store;
+mod stored;
 mod teacher;
 #[cfg(test)]
 mod tests;
@@ -271,6 +272,7 @@ impl<D: Device + 'static> Compress<D> {
         Storage {
             flash,
             arena: self.arena(),
+            cycles: self.state.targets.cycles,
             prefer: self.settings.prefer,
         }
     }

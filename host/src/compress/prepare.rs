@@ -57,6 +57,7 @@ pub(super) fn check_reachable<M: MeasureLayer + 'static>(
         let storage = Storage {
             flash: targets.flash_bytes.unwrap_or(u64::MAX),
             arena: super::arena_limit(settings, limits),
+            cycles: targets.cycles,
             prefer: settings.prefer,
         };
         let priced = price(&config, (&bits, &bits), &density, &storage)?;

@@ -7,6 +7,7 @@
 
 mod calibrate;
 mod centre;
+mod choice;
 pub mod clip;
 mod conv;
 
@@ -24,10 +25,11 @@ mod winograd;
 
 pub use calibrate::{ActivationRanges, calibrate};
 pub use centre::{Centred, INPUT_STEP, centre, layer_name};
+pub use choice::{Prefer, Storage, all_candidates, choose, choose_encoding, take};
 pub use emit::{Emitted, emit};
 pub use encode::{
-    Candidate, Prefer, Storage, choose, choose_encoding, decode_cycles, encodings, encodings_of,
-    entropy, fixed_bytes, sequence_of, weight_section,
+    Candidate, decode_cycles, decodes, encodings, encodings_of, entropy, fixed_bytes, sequence_of,
+    weight_section,
 };
 pub use error::LowerError;
 pub use integer::{IntLayer, IntNet, LayerQuant, one_sided_sum};

@@ -54,6 +54,7 @@ impl PruneSetup<'_> {
         Storage {
             flash: self.targets.flash_bytes.unwrap_or(u64::MAX),
             arena: self.arena_limit,
+            cycles: self.targets.cycles,
             prefer: self.prefer,
         }
     }

@@ -5,15 +5,15 @@ use super::qat::QatNet;
 use super::sensitivity::Sensitivity;
 use crate::agent::MinMax;
 use crate::lower::{
-    ActivationRanges, Bits, Centred, IntNet, Prefer, Storage, accuracy, choose_encoding,
-    layer_name, quantize, simulate,
+    ActivationRanges, Bits, Centred, IntNet, Prefer, Storage, accuracy, layer_name, quantize,
+    simulate,
 };
 use crate::nn::OptimizerKind;
 use crate::reward::{Costs, Targets};
 use crate::run::LayerAction;
 use crate::search::{
     Candidate, Effort, Environment, Latency, LayerCost, LayerKey, MeasureLayer, SearchData,
-    TimedEnvironment, Timings, TrialConfig, episode_seed, price, price_net,
+    TimedEnvironment, Timings, TrialConfig, episode_seed, price, price_net, store_net,
 };
 use crate::vgg::{LayerKind, LayerShape, TrainConfig, Trainer};
 use candle_core::Device;
@@ -58,6 +58,7 @@ impl QuantSetup<'_> {
         Storage {
             flash: self.targets.flash_bytes.unwrap_or(u64::MAX),
             arena: self.arena_limit,
+            cycles: self.targets.cycles,
             prefer: self.prefer,
         }
     }
@@ -259,9 +260,7 @@ impl<'a, M: MeasureLayer + 'static> QuantEnv<'a, M> {
             Trainer::new(&qat, config)?
                 .run(setup.data.train, &indices, |_, _| ControlFlow::Continue(()))?;
         }
-        let mut net = quantize(&qat.centred()?, &qat.quants()?)?;
-        choose_encoding(&mut net, &setup.storage());
-        Ok(net)
+        Ok(quantize(&qat.centred()?, &qat.quants()?)?)
     }
 }
 
@@ -336,7 +335,8 @@ impl<M: MeasureLayer + 'static> Environment for QuantEnv<'_, M> {
         let expected = self.price(&bits)?;
         // The board works while the candidate trains; encodings may still change.
         self.latency.request(&expected.keys);
-        let net = self.lower(&bits, episode, &trial)?;
+        let mut net = self.lower(&bits, episode, &trial)?;
+        store_net(&mut net, &self.setup.storage(), self.latency)?;
         let judged = self.setup.data.validation;
         let n = judged.len().min(trial.validation_images);
         let logits = simulate(&net, &judged.images[..n * judged.image_bytes()])?;

@@ -14,6 +14,7 @@ mod policy;
 mod rewards;
 mod sensitivity;
 mod settings;
+mod storage;
 mod svg;
 mod tradeoff;
 mod units;
@@ -22,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use crate::run::{
     self, EpisodeLog, EpisodeRecord, Evaluation, LayerSensitivity, Policy, RunConfig, RunError,
-    RunFolder, Stage, Summary, files,
+    RunFolder, Stage, StoredFigures, Summary, files,
 };
 
 pub use page::render;
@@ -40,6 +41,8 @@ pub struct RunData {
     pub summary: Option<Summary>,
     /// What each layer loses by itself, where that was measured.
     pub sensitivity: Option<Vec<LayerSensitivity>>,
+    /// The result in each encoding, where that was measured.
+    pub storage: Option<Vec<StoredFigures>>,
     /// How both networks err, where that was written down.
     pub evaluation: Option<Evaluation>,
 }
@@ -57,6 +60,7 @@ impl RunData {
             policy: run::read_json(dir, files::POLICY)?,
             summary: run::read_json(dir, files::SUMMARY)?,
             sensitivity: run::read_json(dir, files::SENSITIVITY)?,
+            storage: run::read_json(dir, files::STORAGE)?,
             evaluation: run::read_json(dir, files::EVALUATION)?,
         })
     }

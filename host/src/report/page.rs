@@ -1,7 +1,7 @@
 //! The page around the sections.
 
 use super::{
-    RunData, figures, mistakes, policy, rewards, sensitivity, settings, tradeoff,
+    RunData, figures, mistakes, policy, rewards, sensitivity, settings, storage, tradeoff,
     units::{bytes, escape, ms},
 };
 use crate::reward::Targets;
@@ -18,6 +18,7 @@ pub fn render(data: &RunData) -> String {
         tradeoff::section(data),
         rewards::section(data),
         policy::section(data),
+        storage::section(data),
         sensitivity::section(data),
         mistakes::section(data),
         settings::section(data),

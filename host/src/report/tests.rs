@@ -214,6 +214,22 @@ fn evaluation(rng: &mut ChaCha8Rng) -> Evaluation {
     }
 }
 
+fn storage() -> Vec<StoredFigures> {
+    let ways = [
+        ("dense", 52_480, 61_440, 9_700_000),
+        ("sparse", 49_920, 61_440, 11_300_000),
+        ("coded", 40_112, 58_368, 12_900_000),
+        (StoredFigures::CHOSEN, 48_112, 61_440, 10_100_000),
+    ];
+    let figures = ways.map(|(stored, blob_bytes, sram_bytes, cycles)| StoredFigures {
+        stored: stored.into(),
+        blob_bytes,
+        sram_bytes,
+        cycles,
+    });
+    figures.to_vec()
+}
+
 fn sensitivity() -> Vec<LayerSensitivity> {
     let layer = |i: usize| LayerSensitivity {
         name: format!("conv{i}"),
@@ -241,6 +257,7 @@ pub(super) fn synthetic() -> RunData {
         policy: Some(policy()),
         summary: Some(summary()),
         sensitivity: Some(sensitivity()),
+        storage: Some(storage()),
         evaluation: Some(evaluation(&mut rng)),
     }
 }
@@ -313,6 +330,7 @@ fn a_finished_run_makes_a_whole_page() {
         "Trade-off",
         "Reward by episode",
         "Policy by layer",
+        "Storage",
         "Sensitivity",
         "What it gets wrong",
         "To get the same",
@@ -332,6 +350,8 @@ fn a_finished_run_makes_a_whole_page() {
         "budget 71.4 ms",
         "50 % channels",
         ">+1.0<",
+        "<small>-23.6 %</small>",
+        "<small>+33.0 %</small>",
         "conv6",
         "control",
     ] {
@@ -341,6 +361,7 @@ fn a_finished_run_makes_a_whole_page() {
     assert_eq!(html.matches("<path class=\"dot").count(), 70);
     assert_eq!(html.matches("<path class=\"reward").count(), 70);
     assert_eq!(html.matches("<path class=\"best\"").count(), 2);
+    assert_eq!(html.matches("<path class=\"way\"").count(), 3);
 }
 
 #[test]
@@ -370,6 +391,7 @@ fn whatever_stands_in_the_files_is_escaped() {
     layer.kind = HOSTILE.into();
     layer.kernel = HOSTILE.into();
     layer.encoding = HOSTILE.into();
+    data.storage.as_mut().unwrap()[0].stored = HOSTILE.into();
     let evaluation = data.evaluation.as_mut().unwrap();
     evaluation.classes[1] = HOSTILE.into();
     evaluation.broken[0].png_base64 = HOSTILE.into();
@@ -389,6 +411,7 @@ fn an_unfinished_run_says_so_and_odd_values_do_no_harm() {
     data.summary = None;
     data.evaluation = None;
     data.sensitivity = None;
+    data.storage = None;
     data.log.truncate(1);
     let html = render(&data);
     check_well_formed(&html);
@@ -397,6 +420,7 @@ fn an_unfinished_run_says_so_and_odd_values_do_no_harm() {
     data.log[0].reward = f64::NEG_INFINITY;
     data.config.targets = Default::default();
     data.config.clock_hz = 0;
+    data.storage = Some(storage());
     check_well_formed(&render(&data));
     data.log.clear();
     check_well_formed(&render(&data));
@@ -426,6 +450,9 @@ fn the_report_is_made_from_the_folders_files() {
     });
     put(files::SENSITIVITY, &|| {
         serde_json::to_string(&data.sensitivity).unwrap()
+    });
+    put(files::STORAGE, &|| {
+        serde_json::to_string(&data.storage).unwrap()
     });
     put(files::EVALUATION, &|| {
         serde_json::to_string(&data.evaluation).unwrap()

@@ -11,6 +11,7 @@
 //! | `sensitivity.json` | [`LayerSensitivity`]: what each layer loses by itself |
 //! | `pareto.json` | [`FrontPoint`]s: the front of accuracy, cycles and bytes of both searches |
 //! | `evaluation.json` | [`Evaluation`]: confusion and broken images, where there are any |
+//! | `storage.json` | [`StoredFigures`]: the result in each encoding |
 //! | `summary.json` | [`Summary`]: the figures before and after |
 //! | `model.safetensors`, `model.blob`, `report.html` | what came out |
 //! | `run.lock` | held by the process that works on the run |
@@ -33,6 +34,7 @@ mod policy;
 mod progress;
 mod record;
 mod sensitivity;
+mod storage;
 mod summary;
 
 pub use atomic::write_atomic;
@@ -49,6 +51,7 @@ pub use policy::{LayerFigures, Policy, PolicyLayer};
 pub use progress::{PartTimer, Progress, Stage};
 pub use record::{EpisodeRecord, LayerAction};
 pub use sensitivity::{LayerSensitivity, Loss};
+pub use storage::StoredFigures;
 pub use summary::{NetworkFigures, Summary};
 
 /// File names inside a run folder.
@@ -65,6 +68,8 @@ pub mod files {
     pub const SENSITIVITY: &str = "sensitivity.json";
     /// [`super::FrontPoint`]s.
     pub const PARETO: &str = "pareto.json";
+    /// [`super::StoredFigures`], one an encoding.
+    pub const STORAGE: &str = "storage.json";
     /// [`super::Evaluation`].
     pub const EVALUATION: &str = "evaluation.json";
     /// [`super::Summary`].

@@ -10,6 +10,7 @@ mod finals;
 mod latency;
 mod price;
 mod stage;
+mod stored;
 mod trial;
 
 pub use estimate::encoded_estimate;
@@ -17,6 +18,7 @@ pub use finals::finals;
 pub use latency::{Latency, LayerCost, LayerKey, MeasureLayer, Pending, Timing};
 pub use price::{Price, price, price_net};
 pub use stage::{Found, StageRun, run_stage};
+pub use stored::store_net;
 pub use trial::{SearchData, TrialConfig, episode_seed};
 
 use crate::reward::{Costs, Score};

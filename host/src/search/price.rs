@@ -194,6 +194,7 @@ mod tests {
         let storage = Storage {
             flash,
             arena,
+            cycles: None,
             prefer: Prefer::Speed,
         };
         price(&config, (&bits, &bits), &[density; 7], &storage).expect("runs")
