@@ -41,7 +41,7 @@ pub(super) struct Tuning {
     #[arg(long, value_name = "SHARE")]
     flash_share: Option<f64>,
     /// What matters more in how weights are stored, within the budgets: dense weights as long
-    /// as they fit, or the fewest bytes [default: speed].
+    /// as they fit the flash, or the fewest bytes that keep the latency [default: speed].
     #[arg(long, value_enum)]
     prefer: Option<Prefer>,
     /// Who searches [default: ddpg]. Agents that decide beforehand have one episode a stage.
@@ -91,6 +91,11 @@ pub(super) struct Tuning {
     /// Passes over the training pictures after quantization [default: 6].
     #[arg(long, value_name = "EPOCHS")]
     qat_epochs: Option<f64>,
+    /// What each bit that a weight takes at its layer's entropy adds to the loss of the
+    /// fine-tuning after quantization: entropy-coded weights get shorter, at the price of
+    /// accuracy; of use with `--prefer size` [default: 0].
+    #[arg(long, value_name = "WEIGHT")]
+    rate_weight: Option<f64>,
     /// Share of the fine-tuning's loss that follows the given network's answers
     /// [default: 0.95].
     #[arg(long, value_name = "SHARE")]
@@ -162,6 +167,7 @@ impl Tuning {
         set(&mut s.variational.steps, &self.variational_steps);
         set(&mut s.finetune.epochs, &self.finetune_epochs);
         set(&mut s.qat.epochs, &self.qat_epochs);
+        set(&mut s.rate_weight, &self.rate_weight);
         set(&mut s.distillation, &self.distillation);
         set(&mut s.distill_views, &self.distill_views);
         set(&mut s.finetune.lr, &self.finetune_lr);
@@ -234,6 +240,9 @@ fn check(s: &Settings) -> Result<(), Complaint> {
     if let Some((option, _)) = epochs.iter().find(|(_, e)| !(0.0..=1e6).contains(e)) {
         return Err(Complaint::input("it must be a number of passes, 0 or more").at(option));
     }
+    if !(0.0..=1e6).contains(&s.rate_weight) {
+        return Err(Complaint::input("it must be a number, 0 or more").at("--rate-weight"));
+    }
     Ok(())
 }
 
@@ -282,5 +291,14 @@ mod tests {
             ..Tuning::default()
         };
         assert!(none.settings().is_err());
+        let rate = |rate_weight| {
+            let tuning = Tuning {
+                rate_weight: Some(rate_weight),
+                ..Tuning::default()
+            };
+            tuning.settings().map(|s| s.rate_weight)
+        };
+        assert_eq!(rate(0.25).expect("valid"), 0.25);
+        assert!(rate(-1.0).is_err() && rate(f64::NAN).is_err());
     }
 }

@@ -128,6 +128,10 @@ pub struct Settings {
     pub finetune: FineTune,
     /// Quantization-aware fine-tuning after stage 2.
     pub qat: FineTune,
+    /// What each bit that a weight takes at its layer's entropy adds to the loss of that
+    /// fine-tuning, as the mean over all weights; 0 leaves bytes out of it.
+    #[serde(default)]
+    pub rate_weight: f64,
     /// Share of the loss that comes from the given network's logits.
     pub distillation: f64,
     /// Whether the given network is asked about each augmented view (and not once about each
@@ -205,6 +209,7 @@ impl Settings {
                 batch: 64,
                 lr: 2e-4,
             },
+            rate_weight: 0.0,
             distillation: 0.95,
             distill_views: true,
             temperature: 3.0,

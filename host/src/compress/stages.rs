@@ -225,8 +225,9 @@ impl<D: Device + 'static> Compress<D> {
             &data.first_train(self.settings.calibration_images),
         );
         let bits = self.best_bits()?;
+        let rate = self.settings.rate_weight;
         let fresh = || QatNet::new(&network, &bits, &ranges, &self.input.device);
-        let mut qat = fresh()?;
+        let mut qat = fresh()?.with_rate(rate);
         let untrained = self.validation(&qat)?;
         let teacher = self.teaching().prepare(Normalized::Centred)?;
         let tune = self.settings.qat;
@@ -249,7 +250,7 @@ impl<D: Device + 'static> Compress<D> {
             return Ok(false);
         }
         let mut accuracy = self.validation(&qat)?;
-        if accuracy < untrained {
+        if accuracy < untrained && rate == 0.0 {
             // At wide widths there is little to repair, and training may do harm.
             let [was, is] = [untrained, accuracy].map(|a| 100.0 * a);
             self.ui.say(&format!(

@@ -13,7 +13,7 @@ mod batch_norm;
 mod bias;
 mod conv;
 #[cfg(test)]
-mod gradcheck;
+pub(crate) mod gradcheck;
 mod loss;
 mod optim;
 mod pool;

@@ -154,7 +154,7 @@ impl CustomOp2 for ActivationQuant {
     }
 }
 
-fn elements<'a>(s: &'a CpuStorage, l: &Layout) -> Result<&'a [f32]> {
+pub(super) fn elements<'a>(s: &'a CpuStorage, l: &Layout) -> Result<&'a [f32]> {
     match l.contiguous_offsets() {
         Some((a, b)) => Ok(&s.as_slice::<f32>()?[a..b]),
         None => bail!(
@@ -164,7 +164,7 @@ fn elements<'a>(s: &'a CpuStorage, l: &Layout) -> Result<&'a [f32]> {
     }
 }
 
-fn values(t: &Tensor) -> Result<Vec<f32>> {
+pub(super) fn values(t: &Tensor) -> Result<Vec<f32>> {
     let t = t.contiguous()?;
     let (s, l) = t.storage_and_layout();
     match &*s {

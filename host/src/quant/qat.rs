@@ -1,11 +1,12 @@
 //! Quantization-aware training of a folded network: no batch normalization is left.
 
 use super::fake_quant::{fake_quant_relu, fake_quant_weight};
+use super::rate::soft_bits;
 use crate::data::{Dataset, plain_batch};
 use crate::lower::{ActivationRanges, Bits, Centred, LayerQuant, clip};
 use crate::nn::{Parameter, Rng, channel_bias, conv3x3, global_avg_pool, linear, max_pool2};
 use crate::vgg::{LayerKind, Model, Pool, VggConfig};
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use shared::semantics::weight_max;
 
 /// Images per forward pass in evaluation.
@@ -24,6 +25,8 @@ pub struct QatNet {
     steps: Vec<Vec<f32>>,
     /// Ones where a weight is not zero: pruned weights stay zero.
     masks: Vec<Option<Tensor>>,
+    /// What a bit of a weight adds to the loss.
+    rate_weight: f64,
     device: Device,
 }
 
@@ -99,6 +102,7 @@ impl QatNet {
             clips: Vec::with_capacity(layers.len()),
             steps,
             masks: Vec::with_capacity(layers.len()),
+            rate_weight: 0.0,
             device: device.clone(),
         };
         for (layer, &clip) in layers.iter().zip(clips) {
@@ -120,6 +124,28 @@ impl QatNet {
             );
         }
         Ok(net)
+    }
+
+    /// The same, trained for few bytes too: each bit that a weight takes, as the mean over all
+    /// weights of the network at the entropy of their layer, adds `weight` to the loss.
+    #[must_use]
+    pub fn with_rate(mut self, weight: f64) -> Self {
+        self.rate_weight = weight;
+        self
+    }
+
+    /// Mean bits of a weight at the entropy of its layer, weights between two grid points
+    /// counted as a part of each; with a graph for gradients.
+    ///
+    /// # Errors
+    /// Where an operator fails.
+    pub fn bits_per_weight(&self) -> Result<Tensor> {
+        let count: usize = self.weights.iter().map(|w| w.elem_count()).sum();
+        let mut bits = Tensor::zeros((), DType::F32, &self.device)?;
+        for ((w, steps), b) in self.weights.iter().zip(&self.steps).zip(&self.bits) {
+            bits = (bits + soft_bits(w.as_tensor(), steps, weight_max(b.w) as f32)?)?;
+        }
+        bits / count.max(1) as f64
     }
 
     /// Logits `[n, classes]` of `x` `[c, n, h, w]`; builds a graph where `train`.
@@ -262,133 +288,19 @@ impl Model for QatNet {
             .collect()
     }
 
+    fn regularizer(&self, _step: usize, _steps: usize) -> Result<Option<Tensor>> {
+        if self.rate_weight == 0.0 {
+            return Ok(None);
+        }
+        Ok(Some((self.bits_per_weight()? * self.rate_weight)?))
+    }
+
     fn after_step(&self) -> Result<()> {
         for (weight, mask) in self.weights.iter().zip(&self.masks) {
             if let Some(mask) = mask {
                 weight.set(&(weight.as_detached_tensor() * mask)?)?;
             }
         }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lower::{calibrate, centre, quantize, simulate};
-    use crate::nn::OptimizerKind;
-    use crate::vgg::{Item, TrainConfig, Trainer, Vgg, evaluate};
-    use std::ops::ControlFlow;
-
-    /// 8x8 images of two classes: the left or the right half is bright.
-    fn halves(n: usize) -> Dataset {
-        let mut rng = Rng::new(5);
-        let labels: Vec<u32> = (0..n as u32).map(|i| i % 2).collect();
-        let mut images = Vec::new();
-        for label in &labels {
-            for i in 0..8 * 8 * 3 {
-                let bright = (i / 3 % 8 >= 4) == (*label == 1);
-                images.push((rng.below(90) + if bright { 130 } else { 0 }) as u8);
-            }
-        }
-        let class_names = vec!["left".into(), "right".into()];
-        Dataset {
-            images,
-            rows: (0..n as u32).collect(),
-            labels,
-            class_names,
-            h: 8,
-            w: 8,
-            c: 3,
-        }
-    }
-
-    fn trained(data: &Dataset, all: &[usize]) -> Vgg {
-        use Item::{AvgPool as A, Conv as C, MaxPool as M};
-        let preset = VggConfig::preset("vgg-small").expect("known");
-        let config = VggConfig {
-            cfg: vec![C(8), M, C(8), A],
-            input: [8, 8, 3],
-            num_classes: 2,
-            ..preset
-        };
-        let net = Vgg::new(config, &mut Rng::new(1), &Device::Cpu).expect("valid");
-        let train = TrainConfig {
-            augment: None,
-            lr: 0.05,
-            ..TrainConfig::fine_tune(40, 32, 0)
-        };
-        Trainer::new(&net, train)
-            .and_then(|mut t| t.run(data, all, |_, _| ControlFlow::Continue(())))
-            .expect("trains");
-        net
-    }
-
-    #[test]
-    fn integers_follow_the_fake_quantized_network() -> Result<()> {
-        let data = halves(64);
-        let all: Vec<usize> = (0..64).collect();
-        let net = trained(&data, &all);
-        assert_eq!(
-            evaluate(&net.fold()?, &data, &all),
-            1.0,
-            "the problem is easy"
-        );
-        let centred = centre(&net.fold()?);
-        let ranges = calibrate(&centred.network, &data, &all);
-        for bits in [
-            Bits { w: 8, a: 8 },
-            Bits { w: 4, a: 8 },
-            Bits { w: 3, a: 4 },
-        ] {
-            let qat = QatNet::new(&centred, &[bits; 3], &ranges, &Device::Cpu)?;
-            let float = qat.logits(&data, &all)?;
-            let int_net = quantize(&qat.centred()?, &qat.quants()?).expect("lowers");
-            let int = simulate(&int_net, &data.images).expect("runs");
-            let scale = float.iter().fold(0f32, |m, v| m.max(v.abs()));
-            for (f, i) in float.iter().zip(&int) {
-                let i = *i as f32 * int_net.logit_scale;
-                assert!((f - i).abs() < 0.05 * scale, "{bits:?}: {f} against {i}");
-            }
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn training_repairs_two_bits_and_keeps_pruned_weights_zero() -> Result<()> {
-        let data = halves(64);
-        let all: Vec<usize> = (0..64).collect();
-        let mut centred = centre(&trained(&data, &all).fold()?);
-        centred.network.layers[1]
-            .weight
-            .iter_mut()
-            .step_by(2)
-            .for_each(|w| *w = 0.0);
-        let ranges = calibrate(&centred.network, &data, &all);
-        let qat = QatNet::new(&centred, &[Bits { w: 2, a: 2 }; 3], &ranges, &Device::Cpu)?;
-        let optimizer = OptimizerKind::Adam { weight_decay: 0.0 };
-        let config = TrainConfig {
-            augment: None,
-            lr: 2e-3,
-            optimizer,
-            ..TrainConfig::fine_tune(60, 32, 0)
-        };
-        let loss = |n: usize| -> f64 {
-            let config = TrainConfig {
-                steps: n,
-                ..config.clone()
-            };
-            let mut trainer = Trainer::new(&qat, config).expect("builds");
-            trainer
-                .run(&data, &all, |_, _| ControlFlow::Continue(()))
-                .expect("trains")
-                .mean_loss
-        };
-        let (first, second) = (loss(5), loss(60));
-        assert!(second < first, "{second} after {first}");
-        let weights = qat.centred()?.network.layers[1].weight.clone();
-        assert!(weights.iter().step_by(2).all(|w| *w == 0.0));
-        assert!(crate::lower::accuracy(&qat.logits(&data, &all)?, &data.labels) > 0.95);
         Ok(())
     }
 }
