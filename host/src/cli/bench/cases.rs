@@ -5,7 +5,7 @@ use crate::search::LayerKey;
 use shared::act::Act;
 use shared::message::BenchLayer;
 use shared::pattern::Pattern;
-use shared::spec::{Encoding, Kernel, LayerSpec};
+use shared::spec::{Kernel, LayerSpec};
 
 pub(super) const KIB: u32 = 1024;
 
@@ -25,8 +25,8 @@ pub(super) enum Group {
     Other,
     /// MLPerf Tiny's ResNet-8.
     ResNet8,
-    /// Weights stored sparse.
-    Sparse,
+    /// Weights that are not stored dense.
+    Storage,
     /// The user's own.
     File,
 }
@@ -39,7 +39,7 @@ impl Group {
         Self::Narrow,
         Self::Other,
         Self::ResNet8,
-        Self::Sparse,
+        Self::Storage,
         Self::File,
     ];
 
@@ -51,7 +51,7 @@ impl Group {
             Self::Narrow => "narrow activations",
             Self::Other => "other kernels and strides, first layers",
             Self::ResNet8 => "MLPerf Tiny's ResNet-8, 8 bits unless said",
-            Self::Sparse => "sparse weights",
+            Self::Storage => "weights stored sparse, by gaps and coded",
             Self::File => "layers of the file",
         }
     }
@@ -180,7 +180,7 @@ pub(super) fn built_in() -> Vec<Case> {
     cases.extend(narrow());
     cases.extend(other());
     cases.extend(resnet8());
-    cases.extend(sparse());
+    cases.extend(super::storage::cases());
     cases
 }
 
@@ -292,22 +292,6 @@ fn resnet8() -> Vec<Case> {
         }
     }
     cases
-}
-
-fn sparse() -> Vec<Case> {
-    let densities = [(8, 10), (8, 30), (8, 50), (4, 10), (4, 30)];
-    let cases = densities.into_iter().map(|(w_bits, density_percent)| {
-        let spec = LayerSpec {
-            w_bits,
-            encoding: Encoding::Sparse,
-            ..LayerSpec::conv3x3(16, 16, 64, 64)
-        };
-        Case {
-            density_percent,
-            ..Case::new(Group::Sparse, spec, 64)
-        }
-    });
-    cases.collect()
 }
 
 fn widths(group: Group, shape: &LayerSpec, limit_kib: u32, w_bits: &[u8]) -> Vec<Case> {

@@ -1,11 +1,13 @@
 //! `bench`: layers against cycles per multiply-accumulate, every output byte compared.
-
 //!
-//! [`cases`] has the built-in table, [`file`] reads the user's own, [`rows`] shows results.
+//! [`cases`] has the built-in table, [`storage`] its part that is not stored dense, [`file`]
+//! reads the user's own, [`rows`] and [`storage_rows`] show results.
 
 mod cases;
 mod file;
 mod rows;
+mod storage;
+mod storage_rows;
 
 use super::FAILED_CHECK;
 use super::board::BoardArgs;
@@ -15,14 +17,16 @@ use crate::board::{
 };
 use crate::search::LayerKey;
 use anyhow::Result;
-use cases::{Case, built_in};
+use cases::{Case, Group, built_in};
 use file::from_file;
 use rows::Row;
 use serde_json::Value;
-use shared::spec::Kernel;
+use shared::spec::{Encoding, Kernel};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use storage::{Decoding, Stored};
+use storage_rows::Storage;
 
 /// Options of `bench`.
 #[derive(Debug, clap::Args)]
@@ -53,6 +57,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
             true => Extent::Whole,
             false => Extent::of(board.engine()),
         },
+        whole: args.whole,
         code: CodeSizes::of(&Firmware::build(board.spec())?),
         build: format!("{:08x}", board.build_id()),
         arena,
@@ -71,6 +76,8 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
 
 struct Bench {
     extent: Extent,
+    /// Whether all blocks are timed also where some would do.
+    whole: bool,
     arena: u32,
     code: CodeSizes,
     build: String,
@@ -91,23 +98,44 @@ impl Bench {
             }
             jobs.extend(placed.into_iter().map(|key| (case, key)));
         }
-        let mut known = HashMap::new();
+        let (mut known, mut decoding) = (HashMap::new(), Decoding::default());
         let mut bar = output.ui().bar("bench", jobs.len(), 0);
         let mut rows = Vec::new();
         for (i, (case, key)) in jobs.into_iter().enumerate() {
             let found = match known.get(&key) {
                 Some(found) => *found,
                 None => {
-                    let found = self.time(board, &key, output)?;
+                    let found = self.time(board, &key, self.extent_of(case), output)?;
                     known.insert(key, found);
                     found
                 }
             };
-            rows.extend(self.rows_of(board, case, &key, found));
+            let mut of_key = self.rows_of(board, case, &key, found);
+            if key.spec.encoding != Encoding::Dense {
+                let stored = Stored::of(&key.spec, key.density_percent);
+                for row in &mut of_key {
+                    let decode = decoding.per_weight(board, self.arena, case, row.wait_states)?;
+                    row.storage = stored.map(|stored| Storage {
+                        stored,
+                        decode,
+                        dense_cycles: None,
+                    });
+                }
+            }
+            rows.extend(of_key);
             bar.set(i + 1, &case.name());
         }
         bar.finish(&format!("{} layers timed", known.len()));
+        storage_rows::compare(&mut rows);
         Ok(rows)
+    }
+
+    /// The table of encodings is long, and the cycles of its layers are affine in the blocks.
+    fn extent_of(&self, case: &Case) -> Extent {
+        match case.group {
+            Group::Storage if !self.whole => Extent::Few,
+            _ => self.extent,
+        }
     }
 
     /// `None` where the board's bytes are not those that the definition gives.
@@ -115,9 +143,10 @@ impl Bench {
         &self,
         board: &mut dyn Board,
         key: &LayerKey,
+        extent: Extent,
         output: &Output,
     ) -> Result<Option<LayerTiming>> {
-        let timing = match time_layer(board, key, self.arena, self.extent) {
+        let timing = match time_layer(board, key, self.arena, extent) {
             Ok(timing) => timing,
             Err(error @ TimingError::Mismatch { .. }) => {
                 output.ui().say(&format!("  {error}"));
@@ -144,6 +173,7 @@ impl Bench {
             timing,
             code_bytes: self.code.kernels_of([spec].iter()),
             build: self.build.clone(),
+            storage: None,
         };
         let own = board.spec().flash.wait_states;
         let others = [0].iter().chain(case.group.wait_states());

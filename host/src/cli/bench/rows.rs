@@ -1,6 +1,7 @@
 //! Results of `bench`: as JSON for programs, as tables for people.
 
 use super::cases::{Case, Group, KIB};
+use super::storage_rows::{self, Storage};
 use crate::board::LayerTiming;
 use crate::cli::table::Table;
 use crate::cli::units::grouped;
@@ -18,6 +19,8 @@ pub(super) struct Row {
     /// Flash of the kernel with all its stages.
     pub code_bytes: usize,
     pub build: String,
+    /// What storing and decoding its weights takes, where they are not dense.
+    pub storage: Option<Storage>,
 }
 
 impl Row {
@@ -30,7 +33,8 @@ impl Row {
         self.cycles.map(|c| c as f64 / macs)
     }
 
-    fn encoding(&self) -> String {
+    /// Encoding and density in words.
+    pub fn encoding(&self) -> String {
         match self.case.density_percent {
             100 => self.spec.encoding.name().to_string(),
             density => format!("{} {density} %", self.spec.encoding.name()),
@@ -39,7 +43,7 @@ impl Row {
 
     pub fn to_json(&self) -> Value {
         let s = &self.spec;
-        json!({
+        let mut row = json!({
             "layer": self.case.name(),
             "kind": match s.kind {
                 Kind::Conv => "conv",
@@ -47,7 +51,8 @@ impl Row {
                 Kind::GlobalAvgPool => "global_avg_pool",
             },
             "kernel": s.kernel.name(),
-            "encoding": self.encoding(),
+            "encoding": s.encoding.name(),
+            "density_percent": self.case.density_percent,
             "pool": s.pool == 2,
             "w_bits": s.w_bits,
             "a_bits": s.output.bits(),
@@ -60,7 +65,11 @@ impl Row {
             "code_bytes": self.code_bytes,
             "build": self.build,
             "bit_exact": self.bit_exact(),
-        })
+        });
+        if let (Some(row), Some(storage)) = (row.as_object_mut(), &self.storage) {
+            row.extend(storage.json(self));
+        }
+        row
     }
 }
 
@@ -103,6 +112,7 @@ pub(super) fn summary(rows: &[Row], board_wait: u32) -> String {
             ));
         }
     }
+    text.extend(storage_rows::tables(rows, board_wait));
     text.extend(sums(rows));
     text.push(spread(rows));
     let wrong = rows.iter().filter(|r| !r.bit_exact());
