@@ -27,3 +27,5 @@ pub use parts::Parts;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod zero_skip_tests;
