@@ -216,7 +216,9 @@ fn vgg(error: &VggError) -> Option<Advice> {
             "`--model` with a folder of model.safetensors and config.json, or a .safetensors file with `--arch`".into(),
         ),
         E::Store(e) => return Some((None, store(e), BAD_INPUT)),
-        E::Missing { path, .. } | E::Shape { path, .. } => (Some(path), fitting(path)),
+        E::Missing { path, .. } | E::Shape { path, .. } | E::List { path, .. } => {
+            (Some(path), fitting(path))
+        }
         E::NotFinite { path, .. } => (
             Some(path),
             "an earlier checkpoint of that training: weights must be finite".into(),
@@ -233,31 +235,16 @@ fn vgg(error: &VggError) -> Option<Advice> {
 /// Which known architecture a weights file looks like.
 fn fitting(path: &Path) -> String {
     let inspect = "compare the file with config.json's `cfg`";
-    let Ok(stored) = crate::nn::read_tensors(path) else {
+    let Ok(found) = VggConfig::of_weights(path) else {
         return inspect.into();
     };
-    let shapes = stored.tensors.iter();
-    let convs = shapes
-        .filter(|(name, t)| {
-            name.starts_with("features.") && name.ends_with(".weight") && t.rank() == 4
-        })
-        .count();
-    let looks = VggConfig::PRESETS.into_iter().find(|name| {
-        VggConfig::preset(name).is_some_and(|c| {
-            c.layers()
-                .iter()
-                .filter(|l| l.kind == crate::vgg::LayerKind::Conv)
-                .count()
-                == convs
-        })
-    });
-    match looks {
-        Some(name) => {
-            format!(
-                "`--arch {name}` (this file looks like {name}: {convs} convolutions), or {inspect}"
-            )
-        }
-        None => format!("{inspect}: the file has {convs} convolutions"),
+    match found.nearest_preset() {
+        Some(preset) => format!(
+            "`--arch {}` (this file looks like {}), or {inspect}",
+            preset.architecture,
+            found.looks_like()
+        ),
+        None => format!("{inspect}: the file has {}", found.looks_like()),
     }
 }
 

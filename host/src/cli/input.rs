@@ -3,24 +3,23 @@
 use super::hint::Complaint;
 use crate::compress::Input;
 use crate::data::{self, Dataset, Splits};
-use crate::vgg::{Vgg, VggConfig};
+use crate::nn::weight_files;
+use crate::vgg::{Vgg, VggConfig, model_files};
 use anyhow::{Context, Result};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-const WEIGHTS: &str = "model.safetensors";
-const CONFIG: &str = "config.json";
-
 /// Options that choose a network and pictures.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
 pub(super) struct InputArgs {
     /// The trained network: a folder with model.safetensors and config.json, or a safetensors
-    /// file [default: the bundled one].
+    /// file, or the index of several, under torchvision's or timm's names [default: the
+    /// bundled one].
     #[arg(long, value_name = "PATH")]
     pub model: Option<PathBuf>,
     /// What the file holds, where no config.json says it: vgg-small, vgg11, vgg13, vgg16,
-    /// vgg19, or a config.json.
+    /// vgg19, the last four with -imagenet or -bn-imagenet behind them, or a config.json.
     #[arg(long, value_name = "NAME")]
     pub arch: Option<String>,
     #[command(flatten)]
@@ -113,8 +112,7 @@ impl InputArgs {
         check_not_empty(&splits.validation, "validation", &self.data)?;
         Ok(Input {
             model: network.config.architecture.clone(),
-            model_bytes: std::fs::read(&weights)
-                .with_context(|| format!("cannot read {}", weights.display()))?,
+            model_bytes: bytes_of(&weights)?,
             network,
             splits,
             dataset: name_of(&self.data.path()),
@@ -137,11 +135,7 @@ fn check_not_empty(part: &Dataset, which: &str, data: &DataArgs) -> Result<()> {
 
 /// The network, and the file that its weights came from.
 fn load_network(path: &Path, arch: Option<&str>, device: &Device) -> Result<(Vgg, PathBuf)> {
-    let weights = match path.is_dir() {
-        true => path.join(WEIGHTS),
-        false => path.to_owned(),
-    };
-    let beside = weights.parent().unwrap_or(Path::new("")).join(CONFIG);
+    let (weights, beside) = model_files(path);
     let network = match arch {
         Some(arch) => Vgg::import(architecture(arch)?, existing(&weights)?, device)?,
         None if beside.is_file() => Vgg::load(path, device)?,
@@ -152,6 +146,16 @@ fn load_network(path: &Path, arch: Option<&str>, device: &Device) -> Result<(Vgg
         )?,
     };
     Ok((network, weights))
+}
+
+/// All bytes of the weights, file after file.
+fn bytes_of(weights: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for file in weight_files(weights)? {
+        let read = std::fs::read(&file);
+        bytes.extend(read.with_context(|| format!("cannot read {}", file.display()))?);
+    }
+    Ok(bytes)
 }
 
 fn existing(weights: &Path) -> Result<&Path, Complaint> {

@@ -26,7 +26,8 @@ const GLANCE: usize = 1000;
 /// Options of `train`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// vgg-small, vgg11, vgg13, vgg16, vgg19, or a config.json.
+    /// vgg-small, vgg11, vgg13, vgg16, vgg19, the last four with -imagenet or -bn-imagenet
+    /// behind them, or a config.json.
     #[arg(long, default_value = "vgg-small")]
     arch: String,
     /// Pictures: parquet files, CIFAR-10 binary batches, or a folder per class.

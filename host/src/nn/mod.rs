@@ -18,6 +18,7 @@ mod loss;
 mod optim;
 mod pool;
 mod rng;
+mod shards;
 mod store;
 mod tensor;
 
@@ -28,6 +29,7 @@ pub use loss::{distillation, one_hot, soft_cross_entropy};
 pub use optim::{Adam, Optimizer, OptimizerKind, Parameter, Sgd};
 pub use pool::{global_avg_pool, max_pool2};
 pub use rng::Rng;
+pub use shards::{read_weights, weight_files};
 pub use store::{StoreError, Stored, read_tensors, write_atomically, write_tensors};
 
 use candle_core::{Result, Tensor};

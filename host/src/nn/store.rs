@@ -29,7 +29,7 @@ pub enum StoreError {
     },
     /// A number type that is not read or written.
     #[error(
-        "tensor `{tensor}` in {path} has the type {dtype}; F32, F16, BF16, U32 and U8 are read"
+        "tensor `{tensor}` in {path} has the type {dtype}; F32, F16, BF16, I64, U32 and U8 are read"
     )]
     Dtype {
         /// The file.
@@ -81,8 +81,8 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     write().map_err(io(path))
 }
 
-/// Writes tensors atomically in the order of their names; `F32`, `F16`, `U32` and `U8`
-/// are stored as they are.
+/// Writes tensors atomically in the order of their names; `F32`, `F16`, `BF16`, `U32`
+/// and `U8` are stored as they are.
 ///
 /// # Errors
 /// [`StoreError`], naming the tensor or the file.
@@ -128,6 +128,13 @@ fn raw_bytes(path: &Path, name: &str, tensor: &Tensor) -> Result<(Dtype, Vec<u8>
             let values = flat.to_vec1::<half::f16>()?;
             (
                 Dtype::F16,
+                values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            )
+        }
+        DType::BF16 => {
+            let values = flat.to_vec1::<half::bf16>()?;
+            (
+                Dtype::BF16,
                 values.iter().flat_map(|v| v.to_le_bytes()).collect(),
             )
         }
@@ -186,6 +193,12 @@ fn tensor_of(path: &Path, name: &str, view: &TensorView<'_>) -> Result<Tensor, S
         Dtype::F16 => halves(|b| half::f16::from_le_bytes(b).to_f32()),
         Dtype::BF16 => halves(|b| half::bf16::from_le_bytes(b).to_f32()),
         Dtype::U8 => return Ok(Tensor::from_slice(bytes, shape, &Device::Cpu)?),
+        // Counters of batches, which PyTorch stores beside normalization.
+        Dtype::I64 => {
+            let values = bytes.as_chunks::<8>().0.iter();
+            let values = values.map(|b| i64::from_le_bytes(*b)).collect();
+            return Ok(Tensor::from_vec::<_, i64>(values, shape, &Device::Cpu)?);
+        }
         Dtype::U32 => {
             let values = words(bytes, u32::from_le_bytes);
             return Ok(Tensor::from_vec(values, shape, &Device::Cpu)?);
@@ -220,13 +233,14 @@ mod tests {
         let tensors = HashMap::from([
             ("a".to_owned(), a.clone()),
             ("half".to_owned(), a.to_dtype(DType::F16)?),
+            ("brain".to_owned(), a.to_dtype(DType::BF16)?),
             ("n".to_owned(), Tensor::new(&[7u32], &Device::Cpu)?),
         ]);
         let metadata = HashMap::from([("step".to_owned(), "12".to_owned())]);
         write_tensors(&path, &tensors, metadata.clone())?;
         let stored = read_tensors(&path)?;
         assert_eq!(stored.metadata, metadata);
-        for name in ["a", "half"] {
+        for name in ["a", "half", "brain"] {
             assert_eq!(stored.tensors[name].to_vec2::<f32>()?, a.to_vec2::<f32>()?);
         }
         assert_eq!(stored.tensors["n"].to_vec1::<u32>()?, [7]);

@@ -11,14 +11,15 @@ pub enum ChannelCriterion {
     /// L1 norm of the channel's filter after folding batch normalization (Li et al. 2017,
     /// on the folded filter).
     L1,
-    /// Magnitude of batch normalization's scale (Network Slimming, Liu et al. 2017).
+    /// Magnitude of batch normalization's scale (Network Slimming, Liu et al. 2017); L1 where a
+    /// layer has none.
     BnScale,
     /// Sum of the squared signal-to-noise ratio of the channel's weights after
     /// variational training: `Σ 1/α`, each capped at e^8.
     Variational,
 }
 
-/// A score per output channel of each convolution; `log_alpha` per layer (as
+/// A score per output channel of each layer but the last; `log_alpha` per layer (as
 /// [`super::Variational`] gives) is needed by [`ChannelCriterion::Variational`] only, which
 /// falls back to L1 where there is none.
 ///
@@ -30,16 +31,20 @@ pub fn channel_scores(
     log_alpha: Option<&[Vec<f32>]>,
 ) -> Result<Vec<Vec<f32>>> {
     let folded = network.fold()?;
-    let mut scores = Vec::with_capacity(network.convs.len());
-    for (i, conv) in network.convs.iter().enumerate() {
-        let layer = &folded.layers[i];
+    let inner = folded
+        .layers
+        .split_last()
+        .map_or(&[][..], |(_, inner)| inner);
+    let mut scores = Vec::with_capacity(inner.len());
+    for (i, layer) in inner.iter().enumerate() {
+        let norm = network.convs.get(i).and_then(|conv| conv.norm.as_ref());
         let l1 = || {
             layer
                 .weight
                 .chunks_exact(layer.shape.fan_in())
                 .map(|f| f.iter().map(|w| w.abs()).sum())
         };
-        scores.push(match (criterion, &conv.norm, log_alpha) {
+        scores.push(match (criterion, norm, log_alpha) {
             (ChannelCriterion::BnScale, Some(norm), _) => norm
                 .gamma
                 .to_vec1::<f32>()?

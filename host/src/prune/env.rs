@@ -10,7 +10,7 @@ use crate::search::{
     Candidate, Effort, Environment, Latency, MeasureLayer, Price, SearchData, TimedEnvironment,
     Timings, TrialConfig, episode_seed, price,
 };
-use crate::vgg::{LayerKind, LayerShape, TrainConfig, Trainer, Vgg, VggConfig, evaluate};
+use crate::vgg::{LayerShape, TrainConfig, Trainer, Vgg, VggConfig, evaluate};
 use std::ops::ControlFlow;
 
 /// Widths that cycles and SRAM are priced at before stage 2 chooses.
@@ -110,7 +110,7 @@ impl<'a, M: MeasureLayer + 'static> PruneEnv<'a, M> {
         let mut actions = applied.to_vec();
         actions.resize(self.layers.len(), vec![MIN_CHANNELS, 0.0]);
         let policy = self.policy(&actions);
-        let config = narrowed(&self.setup.network.config, &policy.channels);
+        let config = self.setup.network.config.with_widths(&policy.channels);
         let density: Vec<f64> = policy.elements.iter().map(|&e| f64::from(e)).collect();
         let n = density.len();
         let p = price(
@@ -139,10 +139,8 @@ impl<'a, M: MeasureLayer + 'static> PruneEnv<'a, M> {
 
     /// Whether the same share of channels everywhere meets all budgets but flash, measured.
     fn uniform_fits(&mut self, share: f32) -> anyhow::Result<bool> {
-        let config = narrowed(
-            &self.setup.network.config,
-            &self.uniform_policy(share).channels,
-        );
+        let network = &self.setup.network.config;
+        let config = network.with_widths(&self.uniform_policy(share).channels);
         let n = self.layers.len();
         let (timed, stored, dense) = (vec![TIMED; n], vec![STORED; n], vec![1.0; n]);
         let priced = price(&config, (&timed, &stored), &dense, &self.setup.storage())?;
@@ -203,7 +201,12 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
     fn state(&self, step: usize, applied: &[Vec<f32>]) -> Vec<f32> {
         let total: u64 = self.layers.iter().map(LayerShape::macs).sum();
         let policy = policy_of(&self.layers, self.setup.channel_step, applied);
-        let now = narrowed(&self.setup.network.config, &policy.channels).layers();
+        let now = self
+            .setup
+            .network
+            .config
+            .with_widths(&policy.channels)
+            .layers();
         let removed: u64 = (0..step)
             .map(|i| self.layers[i].macs() - now[i].macs())
             .sum();
@@ -219,17 +222,17 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
     }
 
     fn clip(&self, step: usize, applied: &[Vec<f32>], action: &[f32]) -> Vec<f32> {
-        let shape = &self.layers[step];
+        let (shape, last) = (&self.layers[step], step + 1 == self.layers.len());
         let mut wanted = [
             action[0].clamp(MIN_CHANNELS, 1.0),
             action[1].clamp(0.0, 1.0),
         ];
-        if shape.kind == LayerKind::Linear {
-            // Logits and hidden features stay.
+        if last {
+            // Logits stay.
             wanted[0] = 1.0;
         }
         if self.setup.mode == RewardMode::Budget {
-            if shape.kind == LayerKind::Conv {
+            if !last {
                 wanted[0] = self.clip_to_budget(applied, wanted, 0);
             }
             wanted[1] = self.clip_to_budget(applied, wanted, 1);
@@ -239,10 +242,10 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
             return wanted.to_vec();
         }
         let kept = round_channels(wanted[0], shape.c_out, self.setup.channel_step);
-        let channels = if shape.kind == LayerKind::Conv {
-            kept as f32 / shape.c_out as f32
-        } else {
+        let channels = if last {
             1.0
+        } else {
+            kept as f32 / shape.c_out as f32
         };
         vec![channels, wanted[1]]
     }
@@ -314,7 +317,7 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
         let shapes = small.config.layers();
         let layers = shapes.iter().enumerate().map(|(i, shape)| LayerAction {
             layer: layer_name(&small, i),
-            channels: (shape.kind == LayerKind::Conv).then_some(shape.c_out),
+            channels: (i + 1 < shapes.len()).then_some(shape.c_out),
             density: Some(density[i]),
             w_bits: None,
             a_bits: None,
@@ -375,7 +378,7 @@ fn policy_of(layers: &[LayerShape], step: usize, actions: &[Vec<f32>]) -> PruneP
     };
     for (i, shape) in layers.iter().enumerate() {
         let action = actions.get(i).map_or(&[1.0, 1.0][..], |a| a);
-        if shape.kind == LayerKind::Conv {
+        if i + 1 < layers.len() {
             policy
                 .channels
                 .push(round_channels(action[0], shape.c_out, step));
@@ -383,18 +386,6 @@ fn policy_of(layers: &[LayerShape], step: usize, actions: &[Vec<f32>]) -> PruneP
         policy.elements.push(element_share(action[1]));
     }
     policy
-}
-
-/// The configuration with other widths of its convolutions.
-pub(super) fn narrowed(config: &VggConfig, channels: &[usize]) -> VggConfig {
-    let mut config = config.clone();
-    let mut widths = channels.iter();
-    for item in &mut config.cfg {
-        if let crate::vgg::Item::Conv(width) = item {
-            *width = widths.next().copied().unwrap_or(*width);
-        }
-    }
-    config
 }
 
 /// Share of each layer's weights that its mask keeps.

@@ -8,12 +8,12 @@
 //! is lost to a penalty, none leaves half of a budget unused, and agents differ only in what
 //! they are to decide: the proportions.
 
-use super::env::{PruneEnv, STORED, TIMED, narrowed};
+use super::env::{PruneEnv, STORED, TIMED};
 use super::policy::{MIN_CHANNELS, element_share, round_channels};
 use crate::lower::Bits;
 use crate::reward::{Costs, Targets};
 use crate::search::{MeasureLayer, Price, price};
-use crate::vgg::{LayerKind, VggConfig};
+use crate::vgg::VggConfig;
 
 /// Share of the cycles that stage 1 leaves to stage 2, whose widths take more than 8 bits do.
 const MARGIN: f64 = 0.015;
@@ -49,24 +49,22 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
         let start = self.walked(&path[..taken]);
         let start = self.measured(start, &cuts)?;
         let fitted = self.filled(start, &path[taken..], &cuts)?;
+        // The last layer has no width of its own: its outputs are the classes.
         let mut widths = fitted.widths.iter();
         let rows = self.layers.iter().zip(&fitted.elements);
-        let applied = rows.map(|(layer, &element)| match layer.kind {
-            LayerKind::Conv => {
-                let kept = widths.next().copied().unwrap_or(layer.c_out);
-                vec![kept as f32 / layer.c_out as f32, element]
-            }
-            LayerKind::Linear => vec![1.0, element],
+        let applied = rows.map(|(layer, &element)| {
+            let kept = widths.next().copied().unwrap_or(layer.c_out);
+            vec![kept as f32 / layer.c_out as f32, element]
         });
         Ok(applied.collect())
     }
 
-    /// The convolutions to widen by a step, in the order in which a factor on the shares of
+    /// The layers to widen by a step, in the order in which a factor on the shares of
     /// `actions` that grows from 0 rounds them up.
     fn path(&self, actions: &[Vec<f32>]) -> Vec<usize> {
         let step = self.setup.channel_step.max(1);
         let mut events: Vec<(f32, usize)> = Vec::new();
-        for (i, &c_out) in self.conv_widths().iter().enumerate() {
+        for (i, &c_out) in self.full_widths().iter().enumerate() {
             let least = round_channels(MIN_CHANNELS, c_out, step).div_ceil(step);
             let share = actions[i][0].max(MIN_CHANNELS);
             let rounds_up = |k: usize| (k as f32 - 0.5) * step as f32 / c_out as f32 / share;
@@ -78,7 +76,7 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
 
     /// The widths after these steps from the narrowest network.
     fn walked(&self, path: &[usize]) -> Vec<usize> {
-        let (step, full) = (self.setup.channel_step.max(1), self.conv_widths());
+        let (step, full) = (self.setup.channel_step.max(1), self.full_widths());
         let least = |c: &usize| round_channels(MIN_CHANNELS, *c, step);
         let mut widths: Vec<usize> = full.iter().map(least).collect();
         for &i in path {
@@ -139,7 +137,7 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
 
     /// Takes what single steps of the rest of the path still fit, in its order.
     fn filled(&mut self, mut now: Fitted, rest: &[usize], cuts: &[f32]) -> anyhow::Result<Fitted> {
-        let (step, full) = (self.setup.channel_step.max(1), self.conv_widths());
+        let (step, full) = (self.setup.channel_step.max(1), self.full_widths());
         let mut closed = vec![false; full.len()];
         for &i in rest {
             let limit = self.cycles_limit(&now.widths)?;
@@ -282,12 +280,12 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
     }
 
     pub(super) fn config_of(&self, widths: &[usize]) -> VggConfig {
-        narrowed(&self.setup.network.config, widths)
+        self.setup.network.config.with_widths(widths)
     }
 
-    pub(super) fn conv_widths(&self) -> Vec<usize> {
-        let convs = self.layers.iter().filter(|l| l.kind == LayerKind::Conv);
-        convs.map(|l| l.c_out).collect()
+    /// Of each layer that can be narrowed: all but the last.
+    pub(super) fn full_widths(&self) -> Vec<usize> {
+        self.setup.network.config.widths()
     }
 }
 

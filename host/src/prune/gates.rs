@@ -1,6 +1,6 @@
 //! Shares of channels learned in one training: the `gradient` agent of stage 1.
 //!
-//! Each convolution has one number, its share `s`. The channel of rank `r` (0 is the best) is
+//! Each layer but the last has one number, its share `s`. The channel of rank `r` (0 is the best) is
 //! scaled by `σ((s·c − r − ½)/T)`, so the share has a gradient, and the loss gets a penalty
 //! where the cycles that the shares stand for, `Σ dense_i · s_{i−1} · s_i` with the cycles that
 //! the board measured, exceed the budget. As PLiNIO's pruning (arXiv 2307.09488) and EdMIPS
@@ -10,7 +10,7 @@ use super::env::PruneEnv;
 use super::policy::{MIN_CHANNELS, Rankings};
 use crate::nn::{OptimizerKind, Parameter, Rng};
 use crate::search::MeasureLayer;
-use crate::vgg::{LayerKind, Model, TrainConfig, Trainer, Vgg, VggConfig};
+use crate::vgg::{Model, TrainConfig, Trainer, Vgg, VggConfig};
 use candle_core::{Result, Tensor, Var};
 use candle_nn::ops::sigmoid;
 use std::ops::ControlFlow;
@@ -28,9 +28,9 @@ const SHARE_LR_SCALE: f64 = 30.0;
 /// A network with a gate on each channel.
 struct Gated {
     network: Vgg,
-    /// A logit of the share, `[1]`, per convolution.
+    /// A logit of the share, `[1]`, per layer but the last.
     shares: Vec<Var>,
-    /// `r + ½` of each channel, `[c]`, per convolution.
+    /// `r + ½` of each channel, `[c]`, per layer but the last.
     ranks: Vec<Tensor>,
     /// Measured cycles of each layer of the dense network, relative to the budget.
     cycles: Vec<f64>,
@@ -61,7 +61,7 @@ impl Gated {
         })
     }
 
-    /// The share of convolution `i`, `[1]`, from the least that actions keep to 1.
+    /// The share of layer `i`, `[1]`, from the least that actions keep to 1.
     fn share(&self, i: usize) -> Result<Tensor> {
         let least = f64::from(MIN_CHANNELS);
         sigmoid(self.shares[i].as_tensor())?.affine(1.0 - least, least)
@@ -71,7 +71,10 @@ impl Gated {
         let c = self.ranks[i].elem_count();
         let open = (self.share(i)? * c as f64)?.broadcast_sub(&self.ranks[i])?;
         let gate = sigmoid(&(open / (c as f64 * SOFTNESS).max(0.5))?)?;
-        x.broadcast_mul(&gate.reshape((c, 1, 1, 1))?)
+        match x.rank() {
+            4 => x.broadcast_mul(&gate.reshape((c, 1, 1, 1))?),
+            _ => x.broadcast_mul(&gate.reshape((1, c))?),
+        }
     }
 
     /// Cycles relative to the budget, `[1]`.
@@ -159,10 +162,10 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
             ControlFlow::Continue(())
         })?;
         let mut actions = Vec::with_capacity(self.layers.len());
-        for (i, layer) in self.layers.iter().enumerate() {
-            let share = match layer.kind {
-                LayerKind::Conv => gated.share(i)?.to_vec1::<f32>()?[0],
-                LayerKind::Linear => 1.0,
+        for i in 0..self.layers.len() {
+            let share = match i < gated.shares.len() {
+                true => gated.share(i)?.to_vec1::<f32>()?[0],
+                false => 1.0,
             };
             actions.push(vec![share, 1.0]);
         }

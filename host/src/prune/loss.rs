@@ -1,4 +1,4 @@
-//! What a narrower convolution is predicted to lose: one table, from three sources.
+//! What a narrower layer is predicted to lose: one table, from three sources.
 
 use super::criteria::top;
 use super::policy::{PrunePolicy, Rankings};
@@ -12,18 +12,18 @@ use serde::{Deserialize, Serialize};
 /// Shares of channels at which the accuracy is measured, layer by layer.
 const SHARES: [f32; 3] = [0.25, 0.5, 0.75];
 
-/// Predicted loss of each convolution by the share of its channels that is kept.
+/// Predicted loss of each layer but the last by the share of its channels that is kept.
 ///
 /// Losses of different layers are taken to add up. Their unit is that of the source: a
 /// fraction of accuracy, a share of L1 norm, nats.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ChannelLoss {
-    /// Of each convolution: share kept and loss, rising shares, the last one 1 with no loss.
+    /// Of each layer but the last: share kept and loss, rising shares, the last one 1 with no loss.
     pub points: Vec<Vec<(f32, f32)>>,
 }
 
 impl ChannelLoss {
-    /// The loss of keeping `share` of convolution `i`: linear between the points and on
+    /// The loss of keeping `share` of layer `i`: linear between the points and on
     /// beyond the first, never less than what a wider layer loses.
     #[must_use]
     pub fn at(&self, i: usize, share: f32) -> f32 {
@@ -38,7 +38,7 @@ impl ChannelLoss {
         wider.fold(line, f32::max)
     }
 
-    /// Accuracy measured with one convolution narrowed at a time, batch normalization
+    /// Accuracy measured with one layer narrowed at a time, batch normalization
     /// re-estimated, nothing trained: `norm_images` training images for the statistics,
     /// `images` validation images for the accuracy. `progress(done, of)` after each.
     ///
@@ -59,8 +59,8 @@ impl ChannelLoss {
         };
         let all = PrunePolicy::keep_all(network);
         let reference = accuracy(&all)?;
-        let (total, mut done) = (SHARES.len() * network.convs.len(), 0);
-        let mut points = Vec::with_capacity(network.convs.len());
+        let (total, mut done) = (SHARES.len() * all.channels.len(), 0);
+        let mut points = Vec::with_capacity(all.channels.len());
         for (i, &full) in all.channels.iter().enumerate() {
             let mut row = Vec::with_capacity(SHARES.len() + 1);
             for share in SHARES {
@@ -76,10 +76,11 @@ impl ChannelLoss {
         Ok(Self { points })
     }
 
-    /// Images that [`ChannelLoss::measured`] sends through a network of `convs` convolutions.
+    /// Images that [`ChannelLoss::measured`] sends through a network of `layers` layers that can
+    /// be narrowed.
     #[must_use]
-    pub fn cost(convs: usize, norm_images: usize, images: usize) -> u64 {
-        ((1 + SHARES.len() * convs) * (norm_images + images)) as u64
+    pub fn cost(layers: usize, norm_images: usize, images: usize) -> u64 {
+        ((1 + SHARES.len() * layers) * (norm_images + images)) as u64
     }
 
     /// The share of the channels' L1 norm that goes with them: no data, no measurement.
@@ -153,7 +154,7 @@ impl ChannelLoss {
     }
 }
 
-/// Of each channel of each convolution: to first order, the change of the loss of these
+/// Of each channel of each layer but the last: to first order, the change of the loss of these
 /// training images where it is removed.
 fn removal_changes(network: &Vgg, data: &SearchData, chunk: &[usize]) -> Result<Vec<Vec<f32>>> {
     let (set, classes) = (data.train, network.config.num_classes);
@@ -169,7 +170,7 @@ fn removal_changes(network: &Vgg, data: &SearchData, chunk: &[usize]) -> Result<
             None => Ok(vec![0.0; rows]),
         }
     };
-    let mut changes = Vec::with_capacity(network.convs.len());
+    let mut changes = Vec::with_capacity(network.convs.len() + network.linears.len());
     for conv in &network.convs {
         // What normalization scales away has no effect through the filter itself.
         changes.push(match &conv.norm {
@@ -179,6 +180,13 @@ fn removal_changes(network: &Vgg, data: &SearchData, chunk: &[usize]) -> Result<
             }
             None => product(&conv.weight)?,
         });
+    }
+    let hidden = network
+        .linears
+        .split_last()
+        .map_or(&[][..], |(_, inner)| inner);
+    for linear in hidden {
+        changes.push(product(&linear.weight)?);
     }
     Ok(changes)
 }

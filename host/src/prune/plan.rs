@@ -5,13 +5,12 @@ use super::env::PruneEnv;
 use super::loss::ChannelLoss;
 use super::policy::{MIN_CHANNELS, round_channels};
 use crate::search::MeasureLayer;
-use crate::vgg::LayerKind;
 
 impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
     /// The actions, `[steps, 2]`, of the greedy policy by `loss`. Cycles are predicted; what
     /// the prediction is off by, [`super::fit`] corrects.
     pub fn greedy(&self, loss: &ChannelLoss) -> Vec<Vec<f32>> {
-        let (full, step) = (self.conv_widths(), self.setup.channel_step.max(1));
+        let (full, step) = (self.full_widths(), self.setup.channel_step.max(1));
         let mut widths = full.clone();
         let share = |i: usize, width: usize| width as f32 / full[i] as f32;
         while !self.predicted_to_fit(&widths) {
@@ -35,11 +34,9 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
             widths[i] = width;
         }
         let mut shares = (0..widths.len()).map(|i| share(i, widths[i]));
-        let action = |kind| match kind {
-            LayerKind::Conv => vec![shares.next().unwrap_or(1.0), 1.0],
-            LayerKind::Linear => vec![1.0, 1.0],
-        };
-        self.layers.iter().map(|l| l.kind).map(action).collect()
+        // The last layer's share is 1.
+        let action = |_| vec![shares.next().unwrap_or(1.0), 1.0];
+        self.layers.iter().map(action).collect()
     }
 
     /// Whether the budgets of MACs and of predicted cycles are met.

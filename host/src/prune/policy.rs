@@ -20,10 +20,10 @@ pub fn element_share(action: f32) -> f32 {
     1.0 - (1.0 - MIN_ELEMENTS) * cut * cut
 }
 
-/// Channels of each convolution and the share of weights of each layer to keep.
+/// Channels of each layer but the last and the share of weights of each layer to keep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PrunePolicy {
-    /// Channels to keep, one number a convolution.
+    /// Channels (of a hidden layer: features) to keep, one number a layer but the last.
     pub channels: Vec<usize>,
     /// Share of the remaining weights to keep, 0 to 1, one number a layer with weights.
     pub elements: Vec<f32>,
@@ -32,7 +32,7 @@ pub struct PrunePolicy {
 /// The rankings that a policy cuts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rankings {
-    /// A score per output channel of each convolution.
+    /// A score per output channel of each layer but the last.
     pub channels: Vec<Vec<f32>>,
     /// A score per weight of each layer, `[c_out, fan_in]`.
     pub elements: Vec<Vec<f32>>,
@@ -42,11 +42,10 @@ impl PrunePolicy {
     /// Everything kept.
     #[must_use]
     pub fn keep_all(network: &Vgg) -> Self {
-        let layers = network.config.layers();
-        let convs = network.convs.len();
+        let channels = network.config.widths();
         Self {
-            channels: layers[..convs].iter().map(|l| l.c_out).collect(),
-            elements: vec![1.0; layers.len()],
+            elements: vec![1.0; channels.len() + 1],
+            channels,
         }
     }
 

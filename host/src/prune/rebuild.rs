@@ -1,48 +1,43 @@
 //! Taking channels out: a smaller dense network, not a masked large one.
 
 use super::criteria::top;
-use crate::vgg::{ConvLayer, Item, LinearLayer, Vgg};
+use crate::vgg::{ConvLayer, LinearLayer, Vgg};
 use candle_core::{DType, Device, Result, Tensor, Var};
 
-/// Rebuilds `network` with only the channels `keep[i]` (rising indices) of convolution `i`.
+/// Rebuilds `network` with only the channels `keep[i]` (rising indices) of layer `i`, the last
+/// one left out.
 ///
 /// Removing an output channel removes the next layer's input channel, and all its `h·w`
-/// columns where a fully connected layer follows. The input and the logits stay. Masks are
-/// cleared.
+/// columns where a fully connected layer follows a map. The input and the logits stay. Masks
+/// are cleared.
 ///
 /// # Errors
 /// Where an index is out of range.
 ///
 /// # Panics
-/// Where `keep` has another length than there are convolutions.
+/// Where `keep` has another length than there are layers but the last.
 pub fn rebuild(network: &Vgg, keep: &[Vec<usize>]) -> Result<Vgg> {
+    let n_convs = network.convs.len();
     assert_eq!(
-        keep.len(),
-        network.convs.len(),
-        "one list of channels per convolution"
+        keep.len() + 1,
+        n_convs + network.linears.len(),
+        "one list of channels per layer but the last"
     );
     let device = network.device();
-    let mut input = indices(
-        (0..network.config.input[2]).collect::<Vec<_>>().as_slice(),
-        device,
-    )?;
-    let mut convs = Vec::with_capacity(keep.len());
-    for (conv, keep) in network.convs.iter().zip(keep) {
+    let (keep_convs, keep_hidden) = keep.split_at(n_convs);
+    let all: Vec<usize> = (0..network.config.input[2]).collect();
+    let mut input = indices(&all, device)?;
+    let mut convs = Vec::with_capacity(n_convs);
+    for (conv, keep) in network.convs.iter().zip(keep_convs) {
         let output = indices(keep, device)?;
         convs.push(slice_conv(conv, &input, &output)?);
         input = output;
     }
-    let linears = slice_linears(network, &input)?;
-    let mut config = network.config.clone();
-    let mut widths = keep.iter().map(Vec::len);
-    for item in &mut config.cfg {
-        if let Item::Conv(width) = item {
-            *width = widths.next().unwrap_or(*width);
-        }
-    }
+    let linears = slice_linears(network, input, keep_hidden)?;
+    let widths: Vec<usize> = keep.iter().map(Vec::len).collect();
     Ok(Vgg {
         masks: vec![None; convs.len() + linears.len()],
-        config,
+        config: network.config.with_widths(&widths),
         convs,
         linears,
     })
@@ -78,34 +73,29 @@ fn slice_conv(conv: &ConvLayer, input: &Tensor, output: &Tensor) -> Result<ConvL
     })
 }
 
-fn slice_linears(network: &Vgg, input: &Tensor) -> Result<Vec<LinearLayer>> {
-    let channels = network
+/// `input` are the channels kept of the map (or the image) before, `keep` the features kept of
+/// each hidden layer.
+fn slice_linears(network: &Vgg, input: Tensor, keep: &[Vec<usize>]) -> Result<Vec<LinearLayer>> {
+    // A channel of the map has one column per pixel.
+    let mut channels = network
         .convs
         .last()
         .map_or(network.config.input[2], |c| c.weight.dims()[0]);
-    let copy = |v: &Var| Var::from_tensor(&v.as_detached_tensor().copy()?);
+    let mut input = input;
     let mut linears = Vec::with_capacity(network.linears.len());
     for (i, linear) in network.linears.iter().enumerate() {
-        let weight = if i == 0 {
-            let (c_out, features) = linear.weight.dims2()?;
-            let by_channel = linear.weight.as_detached_tensor().reshape((
-                c_out,
-                channels,
-                features / channels,
-            ))?;
-            Var::from_tensor(
-                &by_channel
-                    .index_select(input, 1)?
-                    .flatten(1, 2)?
-                    .contiguous()?,
-            )?
-        } else {
-            copy(&linear.weight)?
-        };
+        let (c_out, features) = linear.weight.dims2()?;
+        let all: Vec<usize> = (0..c_out).collect();
+        let output = indices(keep.get(i).unwrap_or(&all), network.device())?;
+        let by_channel = (c_out, channels, features / channels);
+        let weight = linear.weight.as_detached_tensor().reshape(by_channel)?;
+        let weight = weight.index_select(&output, 0)?.index_select(&input, 1)?;
+        let bias = linear.bias.as_detached_tensor().index_select(&output, 0)?;
         linears.push(LinearLayer {
-            weight,
-            bias: copy(&linear.bias)?,
+            weight: Var::from_tensor(&weight.flatten(1, 2)?.contiguous()?)?,
+            bias: Var::from_tensor(&bias)?,
         });
+        (input, channels) = (output, c_out);
     }
     Ok(linears)
 }
@@ -114,28 +104,19 @@ fn slice_linears(network: &Vgg, input: &Tensor) -> Result<Vec<LinearLayer>> {
 #[must_use]
 pub fn select_scores(network: &Vgg, scores: &[Vec<f32>], keep: &[Vec<usize>]) -> Vec<Vec<f32>> {
     let mut input: Vec<usize> = (0..network.config.input[2]).collect();
+    let mut channels = network.config.input[2];
     let mut out = Vec::with_capacity(scores.len());
     for (scores, shape) in scores.iter().zip(network.config.layers()) {
-        let i = out.len();
         let all: Vec<usize> = (0..shape.c_out).collect();
-        let output = keep.get(i).unwrap_or(&all);
-        let channels = match keep.get(i) {
-            Some(_) => shape.c_in,
-            None if i == keep.len() => i
-                .checked_sub(1)
-                .map_or(shape.c_in, |p| network.config.layers()[p].c_out),
-            None => shape.c_in,
-        };
-        let per_channel = scores.len() / (shape.c_out * channels);
-        let row = |o: usize, c: usize| &scores[(o * channels + c) * per_channel..][..per_channel];
-        out.push(
-            output
-                .iter()
-                .flat_map(|&o| input.iter().flat_map(move |&c| row(o, c)))
-                .copied()
-                .collect(),
-        );
-        input = if i < keep.len() { output.clone() } else { all };
+        let output = keep.get(out.len()).unwrap_or(&all);
+        // Nine taps of a convolution, the pixels of a map before the first fully connected one.
+        let each = shape.fan_in() / channels;
+        let row = |o: usize, c: usize| &scores[(o * channels + c) * each..][..each];
+        let kept = output
+            .iter()
+            .flat_map(|&o| input.iter().flat_map(move |&c| row(o, c)));
+        out.push(kept.copied().collect());
+        (input, channels) = (output.clone(), shape.c_out);
     }
     out
 }
@@ -171,11 +152,16 @@ pub fn element_masks(
 mod tests {
     use super::*;
     use crate::nn::Rng;
-    use crate::vgg::VggConfig;
+    use crate::vgg::{Item, VggConfig};
 
     fn network(cfg: Vec<Item>) -> Vgg {
+        with_hidden(cfg, vec![])
+    }
+
+    fn with_hidden(cfg: Vec<Item>, hidden: Vec<usize>) -> Vgg {
         let config = VggConfig {
             cfg,
+            hidden,
             input: [8, 8, 3],
             ..VggConfig::preset("vgg-small").expect("known")
         };
@@ -218,6 +204,46 @@ mod tests {
                 assert!((a - b).abs() < 1e-4, "{a} against {b}");
             }
         }
+        Ok(())
+    }
+
+    /// Hidden layers lose features as convolutions lose channels, and a channel of the map
+    /// before them owns all of its pixels' columns.
+    #[test]
+    fn removing_dead_features_changes_nothing() -> Result<()> {
+        use Item::{Conv as C, MaxPool as M};
+        let net = with_hidden(vec![C(6), M, C(5), M], vec![7, 4]);
+        let keep = vec![vec![0, 2, 3], vec![1, 4], vec![0, 3, 5, 6], vec![2]];
+        let small = rebuild(&net, &keep)?;
+        assert_eq!(small.config.widths(), [3, 2, 4, 1]);
+        assert_eq!(small.linears[0].weight.dims(), [4, 2 * 4]);
+        assert_eq!(small.linears[2].weight.dims(), [10, 1]);
+        let mut full = net.fold()?;
+        for (layer, kept) in keep.iter().enumerate() {
+            let (before, next) = (full.layers[layer].shape.c_out, &mut full.layers[layer + 1]);
+            let fan_in = next.shape.fan_in();
+            for row in next.weight.chunks_exact_mut(fan_in) {
+                for (c, taps) in row.chunks_exact_mut(fan_in / before).enumerate() {
+                    if !kept.contains(&c) {
+                        taps.fill(0.0);
+                    }
+                }
+            }
+        }
+        let x = Rng::new(2).normals(3 * 2 * 64);
+        let expected = full.forward(x.clone(), 2, |_, _| ());
+        for (a, b) in expected.iter().zip(small.fold()?.forward(x, 2, |_, _| ())) {
+            assert!((a - b).abs() < 1e-4, "{a} against {b}");
+        }
+        let weights = |n: &Vgg| -> Result<Vec<Vec<f32>>> {
+            (0..5)
+                .map(|i| n.weight(i).flatten_all()?.to_vec1())
+                .collect()
+        };
+        assert_eq!(
+            select_scores(&net, &weights(&net)?, &keep),
+            weights(&small)?
+        );
         Ok(())
     }
 

@@ -46,7 +46,8 @@ impl<'de> Deserialize<'de> for Item {
 /// A VGG: 3x3 convolutions, pooling, fully connected layers.
 ///
 /// As JSON: the keys are the fields' names, with `mean` and `std` in place of
-/// `normalization`, and `batch_norm` (default true) and `hidden` (default empty) optional.
+/// `normalization`, and `batch_norm` (default true), `hidden` (default empty) and `dropout`
+/// (default 0) optional.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]
 pub struct VggConfig {
@@ -64,6 +65,8 @@ pub struct VggConfig {
     pub batch_norm: bool,
     /// Widths of fully connected layers before the last one.
     pub hidden: Vec<usize>,
+    /// Share of each hidden fully connected layer's outputs that training drops, 0 to 1.
+    pub dropout: f32,
     /// Whatever else the file says: accuracies, epochs, provenance.
     pub extra: Map<String, Value>,
 }
@@ -83,6 +86,7 @@ impl TryFrom<Map<String, Value>> for VggConfig {
             },
             batch_norm: take::<Option<bool>>(&mut map, "batch_norm")?.unwrap_or(true),
             hidden: take::<Option<Vec<usize>>>(&mut map, "hidden")?.unwrap_or_default(),
+            dropout: take::<Option<f32>>(&mut map, "dropout")?.unwrap_or_default(),
             extra: map,
         })
     }
@@ -112,6 +116,9 @@ impl From<VggConfig> for Map<String, Value> {
         if !config.hidden.is_empty() {
             map.insert("hidden".into(), config.hidden.into());
         }
+        if config.dropout > 0.0 {
+            map.insert("dropout".into(), decimal(config.dropout));
+        }
         map.extend(config.extra);
         map
     }
@@ -119,8 +126,12 @@ impl From<VggConfig> for Map<String, Value> {
 
 /// Numbers in their shortest decimal form that reads back as the same `f32`.
 fn decimals(values: &[f32]) -> Value {
-    let shortest = |v: &f32| v.to_string().parse::<f64>().unwrap_or(f64::from(*v));
-    values.iter().map(shortest).collect()
+    values.iter().map(|v| decimal(*v)).collect()
+}
+
+fn decimal(value: f32) -> Value {
+    let shortest = value.to_string().parse::<f64>();
+    shortest.unwrap_or(f64::from(value)).into()
 }
 
 /// What a layer computes.
@@ -190,36 +201,6 @@ impl LayerShape {
 }
 
 impl VggConfig {
-    /// A network by name, for CIFAR-10: `vgg-small`, `vgg11`, `vgg13`, `vgg16`, `vgg19`.
-    pub fn preset(name: &str) -> Option<Self> {
-        use Item::{AvgPool as A, Conv as C, MaxPool as M};
-        let cfg = match name {
-            "vgg-small" => vec![C(32), C(32), M, C(64), C(64), M, C(128), C(128), A],
-            "vgg11" => blocks([1, 1, 2, 2, 2]),
-            "vgg13" => blocks([2, 2, 2, 2, 2]),
-            "vgg16" => blocks([2, 2, 3, 3, 3]),
-            "vgg19" => blocks([2, 2, 4, 4, 4]),
-            _ => return None,
-        };
-        // Means in whole pixel values, so that the integer network centres its input
-        // exactly; CIFAR-10's own are 0.4914, 0.4822, 0.4465.
-        let mean = [125.0, 123.0, 114.0].map(|r: f32| r / 255.0).to_vec();
-        let std = vec![0.2470, 0.2435, 0.2616];
-        Some(Self {
-            architecture: name.to_owned(),
-            cfg,
-            num_classes: 10,
-            input: [32, 32, 3],
-            normalization: Normalization { mean, std },
-            batch_norm: true,
-            hidden: Vec::new(),
-            extra: Map::new(),
-        })
-    }
-
-    /// Names that [`VggConfig::preset`] knows.
-    pub const PRESETS: [&'static str; 5] = ["vgg-small", "vgg11", "vgg13", "vgg16", "vgg19"];
-
     /// Checks that the layers make a network.
     ///
     /// # Errors
@@ -236,6 +217,15 @@ impl VggConfig {
         let n = &self.normalization;
         if n.mean.len() != c || n.std.len() != c || n.std.iter().any(|s| *s <= 0.0) {
             return fail(format!("mean and std must have {c} values, std positive"));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return fail(format!(
+                "dropout is {}, not from 0 to below 1",
+                self.dropout
+            ));
+        }
+        if let Some(i) = self.hidden.iter().position(|&width| width == 0) {
+            return fail(format!("hidden layer {i} has width 0"));
         }
         for (i, item) in self.cfg.iter().enumerate() {
             let after_conv = i > 0 && matches!(self.cfg[i - 1], Item::Conv(_));
@@ -299,6 +289,44 @@ impl VggConfig {
         layers
     }
 
+    /// Output channels of each layer but the last: convolutions, then hidden layers.
+    pub fn widths(&self) -> Vec<usize> {
+        let convs = self.cfg.iter().filter_map(|item| match item {
+            Item::Conv(width) => Some(*width),
+            Item::MaxPool | Item::AvgPool => None,
+        });
+        convs.chain(self.hidden.iter().copied()).collect()
+    }
+
+    /// The same network with other [`VggConfig::widths`]; what `widths` lacks stays.
+    #[must_use]
+    pub fn with_widths(&self, widths: &[usize]) -> Self {
+        let mut config = self.clone();
+        let mut widths = widths.iter().copied();
+        for item in &mut config.cfg {
+            if let Item::Conv(width) = item {
+                *width = widths.next().unwrap_or(*width);
+            }
+        }
+        for width in &mut config.hidden {
+            *width = widths.next().unwrap_or(*width);
+        }
+        config
+    }
+
+    /// The list of layers as configuration files write it, hidden layers and classes last:
+    /// `[64, "M", 128, "A"] + [10]`.
+    pub fn list(&self) -> String {
+        let cfg = serde_json::to_string(&self.cfg).unwrap_or_default();
+        let linears: Vec<usize> = self
+            .hidden
+            .iter()
+            .copied()
+            .chain([self.num_classes])
+            .collect();
+        format!("{} + {linears:?}", cfg.replace(',', ", "))
+    }
+
     /// Trainable parameters: weights, normalization or biases, classifier.
     pub fn parameters(&self) -> usize {
         let biases = |l: &LayerShape| match (l.kind, self.batch_norm) {
@@ -330,33 +358,9 @@ impl VggConfig {
     }
 }
 
-/// The classical VGG on CIFAR-10: blocks of 64, 128, 256, 512 and 512 channels.
-fn blocks(convolutions: [usize; 5]) -> Vec<Item> {
-    let widths = [64, 128, 256, 512, 512];
-    let block = |(n, width)| std::iter::repeat_n(Item::Conv(width), n).chain([Item::MaxPool]);
-    convolutions
-        .into_iter()
-        .zip(widths)
-        .flat_map(block)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn presets_have_their_known_sizes() {
-        let preset = |name| VggConfig::preset(name).expect("known");
-        let small = preset("vgg-small");
-        assert_eq!(small.parameters(), 288_746);
-        assert_eq!(preset("vgg19").parameters(), 20_035_018);
-        assert_eq!(preset("vgg16").parameters(), 14_724_042);
-        assert_eq!(small.macs(), 38_634_752);
-        for name in VggConfig::PRESETS {
-            preset(name).validate().expect("valid");
-        }
-    }
 
     #[test]
     fn json_keeps_unknown_keys() {
@@ -382,6 +386,39 @@ mod tests {
         assert!(with(vec![Item::MaxPool, Item::Conv(8)]));
         let deep = std::iter::repeat_n([Item::Conv(8), Item::MaxPool], 6);
         assert!(with(deep.flatten().collect()));
+        let hidden = |hidden, dropout| {
+            let small = VggConfig::preset("vgg-small").expect("known");
+            VggConfig {
+                hidden,
+                dropout,
+                ..small
+            }
+            .validate()
+            .is_ok()
+        };
+        assert!(hidden(vec![8], 0.5) && !hidden(vec![8, 0], 0.5) && !hidden(vec![8], 1.0));
+    }
+
+    #[test]
+    fn widths_are_of_all_layers_but_the_last() {
+        let small = VggConfig {
+            hidden: vec![20, 12],
+            dropout: 0.5,
+            ..VggConfig::preset("vgg-small").expect("known")
+        };
+        assert_eq!(small.widths(), [32, 32, 64, 64, 128, 128, 20, 12]);
+        let narrow = small.with_widths(&[8, 16, 8, 16, 24, 32, 5]);
+        assert_eq!(narrow.widths(), [8, 16, 8, 16, 24, 32, 5, 12]);
+        assert_eq!(narrow.layers()[6].c_in, 32);
+        assert_eq!(
+            narrow.list(),
+            r#"[8, 16, "M", 8, 16, "M", 24, 32, "A"] + [5, 12, 10]"#
+        );
+        let text = serde_json::to_string(&small).expect("writes");
+        assert_eq!(
+            serde_json::from_str::<VggConfig>(&text).expect("parses"),
+            small
+        );
     }
 
     #[test]

@@ -54,6 +54,20 @@ pub enum VggError {
         /// The shape that the model needs.
         expected: Vec<usize>,
     },
+    /// The configuration lists other layers than the tensors make.
+    #[error(
+        "weights: the configuration lists {configured}, the tensors of {path} make {found}; {first}"
+    )]
+    List {
+        /// The file.
+        path: PathBuf,
+        /// The configured layers, as [`super::VggConfig::list`] writes them.
+        configured: String,
+        /// Those of the tensors; pooling after the last convolution leaves no trace there.
+        found: String,
+        /// The first tensor that does not fit.
+        first: Box<VggError>,
+    },
     /// NaN or infinite weights.
     #[error(
         "weights: tensor `{tensor}` has a value that is not finite at element {index}, in {path}"

@@ -1,22 +1,29 @@
 //! The VGG family: configuration, network, costs, import.
 //!
 //! `config` says what a network looks like, `network` holds its tensors and trains it
-//! (`train`), `weights` reads and writes PyTorch's safetensors, `folded` is the network
+//! (`train`), `weights` reads PyTorch's safetensors under the names of `names`, `export` writes
+//! them, `folded` is the network
 //! at inference, with batch normalization folded into the convolutions.
 
 mod batches;
 mod config;
 mod error;
+mod export;
 mod folded;
 mod infer;
+mod names;
 mod network;
+mod presets;
 mod schedule;
 mod train;
 mod weights;
 
 pub use config::{Item, LayerKind, LayerShape, Pool, VggConfig};
 pub use error::VggError;
+pub use export::{Export, Precision};
 pub use folded::{Folded, FoldedLayer, evaluate};
+pub use names::Naming;
 pub use network::{ConvLayer, LinearLayer, Vgg};
 pub use schedule::{Stage, TrainConfig};
 pub use train::{Distillation, Model, Progress, Teacher, TrainOutcome, Trainer};
+pub use weights::model_files;

@@ -61,16 +61,30 @@ impl Vgg {
         rng: &mut Rng,
         device: &Device,
     ) -> std::result::Result<Self, VggError> {
-        config.validate()?;
-        let mut draw = |l: &LayerShape, gain: f32| -> Result<Var> {
+        Self::with(config, device, |l, gain| {
             let deviation = (gain / l.fan_in() as f32).sqrt();
-            let values = rng
-                .normals(l.weights())
-                .iter()
-                .map(|v| v * deviation)
-                .collect();
+            let values = (0..l.weights()).map(|_| rng.normal() * deviation).collect();
             Var::from_vec::<_, f32>(values, (l.c_out, l.fan_in()), device)
-        };
+        })
+    }
+
+    /// A network whose weights are all zero, to be filled in.
+    ///
+    /// # Errors
+    /// As [`Vgg::new`].
+    pub(super) fn empty(config: VggConfig, device: &Device) -> std::result::Result<Self, VggError> {
+        Self::with(config, device, |l, _| {
+            Var::zeros((l.c_out, l.fan_in()), DType::F32, device)
+        })
+    }
+
+    /// `draw` gives the weights of a layer, whose variance is to be a gain over its fan-in.
+    fn with(
+        config: VggConfig,
+        device: &Device,
+        mut draw: impl FnMut(&LayerShape, f32) -> Result<Var>,
+    ) -> std::result::Result<Self, VggError> {
+        config.validate()?;
         let zeros = |n: usize| Var::zeros(n, DType::F32, device);
         let (mut convs, mut linears) = (Vec::new(), Vec::new());
         for l in config.layers() {
@@ -148,23 +162,37 @@ impl Vgg {
         self.forward(x, Pass::Train, |_, y| Ok(y))
     }
 
-    /// The same with `hook` on the output of each convolution, `[c, n, h, w]` after its ReLU.
+    /// The same with `hook` on the output of each layer but the last, after its ReLU:
+    /// `[c, n, h, w]` of a convolution, `[n, c]` of a hidden layer.
     ///
     /// # Errors
     /// Where the shapes do not fit.
     pub fn forward_train_with(
         &self,
         x: &Tensor,
-        hook: impl Fn(usize, Tensor) -> Result<Tensor>,
+        hook: impl FnMut(usize, Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         self.forward(x, Pass::Train, hook)
+    }
+
+    /// The same with the configured share of each hidden layer's outputs dropped, the rest
+    /// scaled up in turn.
+    ///
+    /// # Errors
+    /// Where the shapes do not fit.
+    pub fn forward_train_dropping(&self, x: &Tensor, rng: &mut Rng) -> Result<Tensor> {
+        let (share, convs) = (self.config.dropout, self.convs.len());
+        self.forward_train_with(x, |i, y| match i < convs || share == 0.0 {
+            true => Ok(y),
+            false => dropout(&y, share, rng),
+        })
     }
 
     fn forward(
         &self,
         x: &Tensor,
         pass: Pass,
-        hook: impl Fn(usize, Tensor) -> Result<Tensor>,
+        mut hook: impl FnMut(usize, Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let mut x = x.clone();
         let mut convs = self.convs.iter().enumerate();
@@ -186,7 +214,7 @@ impl Vgg {
         let mut x = x.transpose(0, 1)?.contiguous()?.reshape((n, ()))?;
         for (i, l) in self.linears.iter().enumerate() {
             if i > 0 {
-                x = x.relu()?;
+                x = hook(self.convs.len() + i - 1, x.relu()?)?;
             }
             x = linear(&x, &read(&l.weight, pass), &read(&l.bias, pass))?;
         }
@@ -281,6 +309,13 @@ impl ConvLayer {
     }
 }
 
+/// `x` with a share of its elements zero and the others scaled by `1 / (1 − share)`.
+fn dropout(x: &Tensor, share: f32, rng: &mut Rng) -> Result<Tensor> {
+    let kept = 1.0 / (1.0 - share);
+    let mask = (0..x.elem_count()).map(|_| if rng.uniform() < share { 0.0 } else { kept });
+    x * Tensor::from_vec(mask.collect::<Vec<f32>>(), x.shape(), x.device())?
+}
+
 /// The tensor of a variable, cut off from the graph where no gradient is wanted.
 fn read(var: &Var, pass: Pass) -> Tensor {
     match pass {
@@ -323,6 +358,33 @@ mod tests {
                 );
             }
         }
+        Ok(())
+    }
+
+    #[test]
+    fn dropout_drops_its_share_and_keeps_the_mean() -> Result<()> {
+        let x = Tensor::ones((40, 50), DType::F32, &Device::Cpu)?;
+        let dropped = dropout(&x, 0.25, &mut Rng::new(3))?
+            .flatten_all()?
+            .to_vec1::<f32>()?;
+        let zeros = dropped.iter().filter(|v| **v == 0.0).count();
+        assert!((430..570).contains(&zeros), "{zeros} of 2000");
+        assert!(
+            dropped
+                .iter()
+                .all(|v| *v == 0.0 || (v - 4.0 / 3.0).abs() < 1e-6)
+        );
+        // Only hidden layers drop, and by the generator that is given.
+        let mut net = tiny(true);
+        let x = Tensor::from_vec(Rng::new(2).normals(3 * 4 * 64), (3, 4, 8, 8), &Device::Cpu)?;
+        let logits = |net: &Vgg, seed| -> Result<Vec<f32>> {
+            let y = net.forward_train_dropping(&x, &mut Rng::new(seed))?;
+            y.flatten_all()?.to_vec1()
+        };
+        assert_eq!(logits(&net, 1)?, logits(&net, 2)?);
+        net.config.dropout = 0.5;
+        assert_eq!(logits(&net, 1)?, logits(&net, 1)?);
+        assert_ne!(logits(&net, 1)?, logits(&net, 2)?);
         Ok(())
     }
 

@@ -57,8 +57,8 @@ impl Model for Vgg {
         &self.config
     }
 
-    fn forward_train(&self, x: &Tensor, _rng: &mut Rng) -> CandleResult<Tensor> {
-        Vgg::forward_train(self, x)
+    fn forward_train(&self, x: &Tensor, rng: &mut Rng) -> CandleResult<Tensor> {
+        self.forward_train_dropping(x, rng)
     }
 
     fn parameters(&self) -> Vec<Parameter> {

@@ -1,19 +1,38 @@
-//! PyTorch's safetensors: reading and writing a VGG under torchvision's names.
+//! PyTorch's safetensors: reading a VGG under torchvision's or timm's names.
 
-use super::{Item, Vgg, VggConfig, VggError};
-use crate::nn::{Rng, read_tensors, write_atomically, write_tensors};
+use super::names::{Names, Outline, Tensors, feature_indices};
+use super::{Vgg, VggConfig, VggError};
+use crate::nn::read_weights;
 use candle_core::{DType, Device, Tensor, Var};
-use std::collections::HashMap;
+use serde_json::{Map, Value};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The weights' file in a model's folder.
-const WEIGHTS: &str = "model.safetensors";
+pub(super) const WEIGHTS: &str = "model.safetensors";
+/// The index of the weights' files, where there are several.
+pub(super) const INDEX: &str = "model.safetensors.index.json";
 /// The configuration's file in a model's folder.
-const CONFIG: &str = "config.json";
+pub(super) const CONFIG: &str = "config.json";
+
+/// The weights (a safetensors file, or the index of several) and the configuration of the
+/// model at `path`: its folder, or its weights.
+#[must_use]
+pub fn model_files(path: &Path) -> (PathBuf, PathBuf) {
+    let folder = match path.is_dir() {
+        true => path,
+        false => path.parent().unwrap_or(Path::new("")),
+    };
+    let weights = match path.is_dir() {
+        true if !path.join(WEIGHTS).is_file() && path.join(INDEX).is_file() => path.join(INDEX),
+        true => path.join(WEIGHTS),
+        false => path.to_owned(),
+    };
+    (weights, folder.join(CONFIG))
+}
 
 impl VggConfig {
-    /// Reads a configuration.
+    /// Reads a configuration: ours, or that of one of timm's VGGs.
     ///
     /// # Errors
     /// [`VggError::Io`], [`VggError::Parse`], [`VggError::Config`].
@@ -22,29 +41,50 @@ impl VggConfig {
             path: path.into(),
             source,
         })?;
-        let config: Self = serde_json::from_str(&text).map_err(|e| VggError::Parse {
+        let parse = |reason: String| VggError::Parse {
             path: path.into(),
-            reason: e.to_string(),
-        })?;
+            reason,
+        };
+        let map: Map<String, Value> =
+            serde_json::from_str(&text).map_err(|e| parse(e.to_string()))?;
+        let config = match Self::of_timm(&map) {
+            Some(config) => config,
+            None => Self::try_from(map).map_err(parse)?,
+        };
         config.validate()?;
         Ok(config)
+    }
+
+    /// The preset that a configuration of timm's names, with its classes and normalization.
+    fn of_timm(map: &Map<String, Value>) -> Option<Self> {
+        let described = map.get("pretrained_cfg")?;
+        if map.contains_key("cfg") {
+            return None;
+        }
+        let name = map.get("architecture")?.as_str()?.replace("_bn", "-bn");
+        let mut config = Self::preset(&format!("{name}-imagenet"))?;
+        let numbers = |key: &str| -> Option<Vec<f32>> {
+            let values = described.get(key)?.as_array()?.iter();
+            values.map(|v| v.as_f64().map(|v| v as f32)).collect()
+        };
+        if let (Some(mean), Some(std)) = (numbers("mean"), numbers("std")) {
+            config.normalization = crate::data::Normalization { mean, std };
+        }
+        if let Some(classes) = map.get("num_classes").and_then(Value::as_u64) {
+            config.num_classes = classes as usize;
+        }
+        Some(config)
     }
 }
 
 impl Vgg {
-    /// Loads a model: a folder with `model.safetensors` and `config.json`, or a
-    /// safetensors file with `config.json` beside it.
+    /// Loads a model: a folder with `model.safetensors` (or `model.safetensors.index.json`) and
+    /// `config.json`, or such a file with `config.json` beside it.
     ///
     /// # Errors
     /// [`VggError`], naming the file and the tensor.
     pub fn load(path: &Path, device: &Device) -> Result<Self, VggError> {
-        let (weights, folder) = match path.is_dir() {
-            true => (path.join(WEIGHTS), path.to_owned()),
-            false => (
-                path.to_owned(),
-                path.parent().unwrap_or(Path::new("")).to_owned(),
-            ),
-        };
+        let (weights, config) = model_files(path);
         if !weights.is_file() {
             let source = std::io::ErrorKind::NotFound.into();
             return Err(VggError::Io {
@@ -52,184 +92,104 @@ impl Vgg {
                 source,
             });
         }
-        let config = VggConfig::read(&folder.join(CONFIG))?;
-        Self::import(config, &weights, device)
+        Self::import(VggConfig::read(&config)?, &weights, device)
     }
 
-    /// Imports the weights of `config` from a safetensors file under PyTorch's names:
-    /// `features.N.weight`, `.bias`, `.running_mean`, `.running_var`, and
-    /// `classifier.weight` or `classifier.N.weight`; `F32`, `F16` or `BF16`.
+    /// Imports the weights of `config` from a safetensors file, or an index of several, under
+    /// torchvision's or timm's names (`features.N.weight`, `.bias`, `.running_mean`,
+    /// `.running_var`; `classifier.weight`, `classifier.N.weight`, or `pre_logits.fcN.weight`
+    /// and `head.fc.weight`); `F32`, `F16` or `BF16`.
     ///
     /// # Errors
-    /// [`VggError`], naming the file, the tensor and both shapes.
+    /// [`VggError`], naming the file, the tensor and both shapes; both lists of layers where
+    /// they differ.
     pub fn import(config: VggConfig, path: &Path, device: &Device) -> Result<Self, VggError> {
-        let stored = read_tensors(path)?.tensors;
-        // The random weights are all replaced; only the shapes matter.
-        let net = Self::new(config, &mut Rng::new(0), device)?;
+        let stored = read_weights(path)?.tensors;
+        let net = Self::empty(config, device)?;
         let source = Source {
             path: path.to_owned(),
+            names: Names::find(&stored, net.linears.len()),
             tensors: &stored,
         };
-        let layers = net.config.layers();
-        for (i, feature) in feature_indices(&net.config).into_iter().enumerate() {
-            let (conv, shape) = (&net.convs[i], &layers[i]);
-            let name = format!("features.{feature}");
-            let dims = [shape.c_out, shape.c_in, 3, 3];
-            source.copy(&format!("{name}.weight"), &dims, &conv.weight)?;
-            let bias = format!("{name}.bias");
-            if let Some(var) = &conv.bias {
-                source.copy(&bias, &[shape.c_out], var)?;
-            }
-            if let Some(norm) = &conv.norm {
-                let name = format!("features.{}", feature + 1);
-                let channels = [shape.c_out];
-                source.copy(&format!("{name}.weight"), &channels, &norm.gamma)?;
-                source.copy(&format!("{name}.bias"), &channels, &norm.beta)?;
-                source.copy(
-                    &format!("{name}.running_mean"),
-                    &channels,
-                    &norm.running_mean,
-                )?;
-                source.copy(&format!("{name}.running_var"), &channels, &norm.running_var)?;
-                if stored.contains_key(&bias) {
-                    // Normalization takes a bias before it away again: it only moves the
-                    // mean.
-                    let bias = source.checked(&bias, &channels)?.to_device(device)?;
-                    let mean = norm.running_mean.as_detached_tensor();
-                    norm.running_mean.set(&(mean - bias)?)?;
-                }
-            }
+        match source.fill(&net) {
+            Ok(()) => Ok(net),
+            Err(error) => Err(source.with_lists(error, &net.config)),
         }
-        let names = classifier_names(&stored, net.linears.len());
-        for ((linear, name), shape) in net
-            .linears
-            .iter()
-            .zip(names)
-            .zip(&layers[net.convs.len()..])
-        {
-            let dims = [shape.c_out, shape.c_in];
-            source.copy(&format!("{name}.weight"), &dims, &linear.weight)?;
-            source.copy(&format!("{name}.bias"), &[shape.c_out], &linear.bias)?;
-        }
-        Ok(net)
-    }
-
-    /// Writes `model.safetensors` under PyTorch's names and `config.json` into a folder,
-    /// which is made if need be. With `half`, weights of convolutions and fully connected
-    /// layers are stored in half precision, everything else in single.
-    ///
-    /// # Errors
-    /// [`VggError::Io`], [`VggError::Store`].
-    pub fn save(&self, folder: &Path, half: bool) -> Result<(), VggError> {
-        fs::create_dir_all(folder).map_err(|source| VggError::Io {
-            path: folder.into(),
-            source,
-        })?;
-        let mut tensors = HashMap::new();
-        let mut put = |name: String, var: &Var, dims: &[usize]| -> Result<(), VggError> {
-            let tensor = var
-                .as_detached_tensor()
-                .reshape(dims)?
-                .to_device(&Device::Cpu)?;
-            let tensor = match half && dims.len() > 1 {
-                true => tensor.to_dtype(DType::F16)?,
-                false => tensor,
-            };
-            tensors.insert(name, tensor);
-            Ok(())
-        };
-        let layers = self.config.layers();
-        for (i, feature) in feature_indices(&self.config).into_iter().enumerate() {
-            let (conv, shape) = (&self.convs[i], &layers[i]);
-            let name = format!("features.{feature}");
-            let dims = [shape.c_out, shape.c_in, 3, 3];
-            put(format!("{name}.weight"), &conv.weight, &dims)?;
-            if let Some(bias) = &conv.bias {
-                put(format!("{name}.bias"), bias, &[shape.c_out])?;
-            }
-            if let Some(norm) = &conv.norm {
-                let name = format!("features.{}", feature + 1);
-                put(format!("{name}.weight"), &norm.gamma, &[shape.c_out])?;
-                put(format!("{name}.bias"), &norm.beta, &[shape.c_out])?;
-                put(
-                    format!("{name}.running_mean"),
-                    &norm.running_mean,
-                    &[shape.c_out],
-                )?;
-                put(
-                    format!("{name}.running_var"),
-                    &norm.running_var,
-                    &[shape.c_out],
-                )?;
-            }
-        }
-        let last = self.linears.len() - 1;
-        for (i, linear) in self.linears.iter().enumerate() {
-            let name = match last {
-                0 => "classifier".to_owned(),
-                _ => format!("classifier.{}", 3 * i),
-            };
-            put(
-                format!("{name}.weight"),
-                &linear.weight,
-                linear.weight.dims(),
-            )?;
-            put(format!("{name}.bias"), &linear.bias, linear.bias.dims())?;
-        }
-        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        write_tensors(&folder.join(WEIGHTS), &tensors, metadata)?;
-        let path = folder.join(CONFIG);
-        let mut text = serde_json::to_string_pretty(&self.config).map_err(|e| VggError::Parse {
-            path: path.clone(),
-            reason: e.to_string(),
-        })?;
-        text.push('\n');
-        Ok(write_atomically(&path, text.as_bytes())?)
-    }
-}
-
-/// The index of each convolution in PyTorch's `features`.
-fn feature_indices(config: &VggConfig) -> Vec<usize> {
-    let mut next = 0;
-    let mut indices = Vec::new();
-    for item in &config.cfg {
-        if let Item::Conv(_) = item {
-            indices.push(next);
-            // The convolution, its normalization, ReLU.
-            next += if config.batch_norm { 3 } else { 2 };
-        } else {
-            next += 1;
-        }
-    }
-    indices
-}
-
-/// Names of the `n` fully connected layers: `classifier` alone, or `classifier.N` in the
-/// order of N.
-fn classifier_names(tensors: &HashMap<String, Tensor>, n: usize) -> Vec<String> {
-    let mut numbers: Vec<usize> = tensors
-        .keys()
-        .filter_map(|k| {
-            k.strip_prefix("classifier.")?
-                .strip_suffix(".weight")?
-                .parse()
-                .ok()
-        })
-        .collect();
-    numbers.sort_unstable();
-    match numbers.len() == n && !tensors.contains_key("classifier.weight") {
-        true => numbers.iter().map(|i| format!("classifier.{i}")).collect(),
-        false if n == 1 => vec!["classifier".to_owned()],
-        false => (0..n).map(|i| format!("classifier.{}", 3 * i)).collect(),
     }
 }
 
 struct Source<'a> {
     path: PathBuf,
-    tensors: &'a HashMap<String, Tensor>,
+    names: Names,
+    tensors: &'a Tensors,
 }
 
 impl Source<'_> {
+    fn fill(&self, net: &Vgg) -> Result<(), VggError> {
+        let layers = net.config.layers();
+        for (i, feature) in feature_indices(&net.config).into_iter().enumerate() {
+            let (conv, shape) = (&net.convs[i], &layers[i]);
+            let name = format!("{}features.{feature}", self.names.prefix);
+            let dims = [shape.c_out, shape.c_in, 3, 3];
+            self.copy(&format!("{name}.weight"), &dims, &conv.weight)?;
+            let bias = format!("{name}.bias");
+            if let Some(var) = &conv.bias {
+                self.copy(&bias, &[shape.c_out], var)?;
+            }
+            if let Some(norm) = &conv.norm {
+                let name = format!("{}features.{}", self.names.prefix, feature + 1);
+                let channels = [shape.c_out];
+                self.copy(&format!("{name}.weight"), &channels, &norm.gamma)?;
+                self.copy(&format!("{name}.bias"), &channels, &norm.beta)?;
+                let (mean, var) = (&norm.running_mean, &norm.running_var);
+                self.copy(&format!("{name}.running_mean"), &channels, mean)?;
+                self.copy(&format!("{name}.running_var"), &channels, var)?;
+                if self.tensors.contains_key(&bias) {
+                    // Normalization takes a bias before it away again: it only moves the
+                    // mean.
+                    let bias = self.checked(&bias, &channels)?.to_dtype(DType::F32)?;
+                    let moved = norm.running_mean.as_detached_tensor();
+                    mean.set(&(moved - bias.to_device(net.device())?)?)?;
+                }
+            }
+        }
+        let shapes = &layers[net.convs.len()..];
+        for (i, (linear, shape)) in net.linears.iter().zip(shapes).enumerate() {
+            let name = &self.names.linears[i];
+            let weight = format!("{name}.weight");
+            self.copy(
+                &weight,
+                &self.linear_dims(&weight, [shape.c_out, shape.c_in]),
+                &linear.weight,
+            )?;
+            self.copy(&format!("{name}.bias"), &[shape.c_out], &linear.bias)?;
+        }
+        Ok(())
+    }
+
+    /// The shape that a fully connected layer's weight should have: as a convolution over the
+    /// whole map where it is stored as one.
+    fn linear_dims(&self, name: &str, [c_out, c_in]: [usize; 2]) -> Vec<usize> {
+        match self.tensors.get(name).map(Tensor::dims) {
+            Some(&[_, c, h, w]) if c * h * w == c_in => vec![c_out, c, h, w],
+            _ => vec![c_out, c_in],
+        }
+    }
+
+    /// The error, with both lists of layers where they differ.
+    fn with_lists(&self, error: VggError, config: &VggConfig) -> VggError {
+        let layers = matches!(error, VggError::Missing { .. } | VggError::Shape { .. });
+        match Outline::of(self.tensors).filter(|o| layers && !o.fits(config)) {
+            Some(outline) => VggError::List {
+                path: self.path.clone(),
+                configured: config.list(),
+                found: outline.list(),
+                first: Box::new(error),
+            },
+            None => error,
+        }
+    }
+
     /// The tensor `name`, of this shape and finite throughout.
     fn checked(&self, name: &str, dims: &[usize]) -> Result<&Tensor, VggError> {
         let (path, tensor) = (self.path.clone(), name.to_owned());
@@ -271,9 +231,11 @@ impl Source<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::evaluate;
+    use super::super::{Item, evaluate};
     use super::*;
     use crate::data::Dataset;
+    use crate::nn::{Rng, read_tensors, write_tensors};
+    use std::collections::HashMap;
 
     fn small(batch_norm: bool, hidden: Vec<usize>) -> Vgg {
         let config = VggConfig {
@@ -357,6 +319,68 @@ mod tests {
             message.contains("`classifier.bias` [10] is missing"),
             "{message}"
         );
+        Ok(())
+    }
+
+    #[test]
+    fn another_list_of_layers_is_named_beside_the_configured_one() -> Result<(), VggError> {
+        let folder = tempfile::tempdir().expect("folder");
+        let net = small(true, vec![9]);
+        net.save(folder.path(), false)?;
+        let path = folder.path().join(WEIGHTS);
+        let with = |cfg: Vec<Item>, hidden: Vec<usize>| {
+            let config = VggConfig {
+                cfg,
+                hidden,
+                ..net.config.clone()
+            };
+            let refused = Vgg::import(config, &path, &Device::Cpu).expect_err("refused");
+            refused.to_string()
+        };
+        use Item::{Conv as C, MaxPool as M};
+        for (cfg, hidden, configured) in [
+            (
+                vec![C(8), M, C(16), M],
+                vec![9],
+                r#"[8, "M", 16, "M"] + [9, 10]"#,
+            ),
+            (
+                vec![C(8), M, C(12), M, C(12)],
+                vec![9],
+                r#"[8, "M", 12, "M", 12] + [9, 10]"#,
+            ),
+            (
+                vec![C(8), M, C(12), M],
+                vec![],
+                r#"[8, "M", 12, "M"] + [10]"#,
+            ),
+        ] {
+            let message = with(cfg, hidden);
+            assert!(message.contains(configured), "{message}");
+            assert!(message.contains(r#"[8, "M", 12] + [9, 10]"#), "{message}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn timms_configurations_are_read() -> Result<(), VggError> {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join(CONFIG);
+        let text = r#"{"architecture": "vgg16_bn", "num_classes": 37, "num_features": 4096,
+            "pretrained_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}}"#;
+        fs::write(&path, text).expect("writes");
+        let config = VggConfig::read(&path)?;
+        assert_eq!(
+            (config.num_classes, config.normalization.std[2]),
+            (37, 0.25)
+        );
+        let preset = VggConfig::preset("vgg16-bn-imagenet").expect("known");
+        assert_eq!(config.cfg, preset.cfg);
+        fs::write(&path, text.replace("vgg16_bn", "resnet50")).expect("writes");
+        assert!(matches!(
+            VggConfig::read(&path),
+            Err(VggError::Parse { .. })
+        ));
         Ok(())
     }
 
