@@ -56,11 +56,25 @@ pub struct Augment {
     pub pad: usize,
     /// Whether half of the pictures are mirrored left to right.
     pub flip: bool,
+    /// Height and width of a square that is set to the mean, at a random place that may reach
+    /// over the border (DeVries and Taylor 2017); 0 for none.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub cutout: usize,
+}
+
+/// Settings without cutout are written as they were before there was one.
+#[allow(clippy::trivially_copy_pass_by_ref)] // As serde calls it.
+fn is_none(cutout: &usize) -> bool {
+    *cutout == 0
 }
 
 impl Default for Augment {
     fn default() -> Self {
-        Self { pad: 4, flip: true }
+        Self {
+            pad: 4,
+            flip: true,
+            cutout: 0,
+        }
     }
 }
 
@@ -84,7 +98,8 @@ pub fn plain_batch(data: &Dataset, indices: &[usize], normalization: &Normalizat
 }
 
 /// Randomly cropped and mirrored pictures, `[c, n, side, side]`; where `side` is smaller
-/// than the pictures they are shrunk by area. `data` must hold square pictures for that.
+/// than the pictures they are shrunk by area. `data` must hold square pictures for that, and
+/// for cutout.
 ///
 /// # Panics
 /// As [`plain_batch`], and where pictures that are not square would be resized.
@@ -124,7 +139,30 @@ pub fn augmented_batch(
             }
         }
     }
+    if data.h == data.w {
+        cut_out(&mut out, (indices.len(), side), augment.cutout, rng);
+    }
     out
+}
+
+/// Sets squares of `[c, n, side, side]` pictures to zero, which is the mean: one a picture, of
+/// `size` pixels around a random one.
+pub(super) fn cut_out(x: &mut [f32], (n, side): (usize, usize), size: usize, rng: &mut Rng) {
+    if size == 0 {
+        return;
+    }
+    let span = |centre: usize| {
+        let first = centre.saturating_sub(size / 2);
+        first..(centre + size.div_ceil(2)).min(side)
+    };
+    let draw = |_| (span(rng.below(side)), span(rng.below(side)));
+    let squares: Vec<_> = (0..n).map(draw).collect();
+    for (i, map) in x.chunks_exact_mut(side * side).enumerate() {
+        let (rows, columns) = &squares[i % n];
+        for row in rows.clone() {
+            map[row * side..][columns.clone()].fill(0.0);
+        }
+    }
 }
 
 /// One picture's crop and reflection.
@@ -229,6 +267,7 @@ mod tests {
         let none = Augment {
             pad: 0,
             flip: false,
+            cutout: 0,
         };
         let x = augmented_batch(&data, &[0, 1], &identity(), none, 8, &mut Rng::new(0));
         assert_eq!(x, plain_batch(&data, &[0, 1], &identity()));
@@ -251,6 +290,51 @@ mod tests {
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));
         assert_eq!(draw(1).len(), 3 * 16 * 36);
+    }
+
+    #[test]
+    fn cutout_takes_one_square_of_every_picture() {
+        let with = |cutout| {
+            let augment = Augment {
+                pad: 2,
+                flip: true,
+                cutout,
+            };
+            let mut rng = Rng::new(5);
+            augmented_batch(&data(), &[0, 1], &identity(), augment, 8, &mut rng)
+        };
+        let (plain, cut) = (with(0), with(4));
+        for i in 0..2 {
+            let changed = |c: usize| -> Vec<usize> {
+                let at = (c * 2 + i) * 64;
+                let pairs = plain[at..at + 64].iter().zip(&cut[at..at + 64]);
+                let pairs = pairs.enumerate();
+                pairs
+                    .filter(|(_, (a, b))| a != b)
+                    .map(|(k, (_, b))| {
+                        assert_eq!(*b, 0.0);
+                        k
+                    })
+                    .collect()
+            };
+            let all: std::collections::BTreeSet<usize> = (0..3).flat_map(changed).collect();
+            let (rows, columns): (Vec<_>, Vec<_>) = all.iter().map(|k| (k / 8, k % 8)).unzip();
+            let span = |v: &[usize]| v.iter().max().unwrap() - v.iter().min().unwrap() + 1;
+            assert!(
+                (2..=4).contains(&span(&rows)) && (2..=4).contains(&span(&columns)),
+                "{all:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn settings_without_cutout_are_written_as_ever() {
+        let text = serde_json::to_string(&Augment::default()).expect("writes");
+        assert_eq!(text, r#"{"pad":4,"flip":true}"#);
+        assert_eq!(
+            serde_json::from_str::<Augment>(&text).expect("parses"),
+            Augment::default()
+        );
     }
 
     #[test]

@@ -68,6 +68,28 @@ pub enum DataError {
         /// The decoder's reason.
         source: image::ImageError,
     },
+    /// A JPEG that ends before its last scan does.
+    #[error("picture {row} of {path} is cut short: a JPEG without its end")]
+    CutShort {
+        /// The file or folder.
+        path: PathBuf,
+        /// Row in it.
+        row: usize,
+    },
+    /// A folder of pictures in a validation or test part that the training part has not.
+    #[error("{path} is none of the {classes} classes of the training part")]
+    Class {
+        /// The folder.
+        path: PathBuf,
+        /// Classes that there are.
+        classes: usize,
+    },
+    /// A layout whose pictures are all of one size, and all held in memory.
+    #[error("{path} cannot be streamed: only class folders and parquet files can")]
+    NotStreamed {
+        /// The file.
+        path: PathBuf,
+    },
     /// A parquet file that is broken, or not of the Hugging Face image layout.
     #[error("bad parquet file {path}: {reason}")]
     Parquet {

@@ -1,27 +1,67 @@
 //! One folder of pictures per class, the classes in the order of their names.
 
+use super::picture::{decode, has_color};
 use super::{DataError, Dataset};
-use image::DynamicImage;
 use rayon::prelude::*;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Loads a folder whose sub-folders are the classes.
-pub(super) fn load(path: &Path) -> Result<Dataset, DataError> {
-    let mut class_names = Vec::new();
-    let (mut files, mut labels) = (Vec::new(), Vec::new());
-    for class in sorted_entries(path)?.into_iter().filter(|p| p.is_dir()) {
-        let pictures: Vec<PathBuf> = sorted_entries(&class)?
+/// The pictures of a folder whose sub-folders are the classes.
+pub(super) struct Listing {
+    /// Names of the classes.
+    pub class_names: Vec<String>,
+    /// Picture files.
+    pub files: Vec<PathBuf>,
+    /// Class of each.
+    pub labels: Vec<u32>,
+}
+
+/// Lists a folder whose sub-folders are the classes: those of `classes`, where they are known
+/// from another part, else those that hold pictures. A class without pictures keeps its number.
+///
+/// # Errors
+/// [`DataError::Class`] where a sub-folder with pictures is none of `classes`.
+pub(super) fn list(path: &Path, classes: Option<&[String]>) -> Result<Listing, DataError> {
+    let mut listing = Listing {
+        class_names: classes.map(<[String]>::to_vec).unwrap_or_default(),
+        files: Vec::new(),
+        labels: Vec::new(),
+    };
+    for folder in sorted_entries(path)?.into_iter().filter(|p| p.is_dir()) {
+        let pictures: Vec<PathBuf> = sorted_entries(&folder)?
             .into_iter()
             .filter(|p| is_picture(p))
             .collect();
         if pictures.is_empty() {
             continue;
         }
-        labels.extend(pictures.iter().map(|_| class_names.len() as u32));
-        files.extend(pictures);
-        class_names.push(file_name(&class));
+        let name = file_name(&folder);
+        let label = match classes {
+            None => {
+                listing.class_names.push(name);
+                listing.class_names.len() - 1
+            }
+            Some(classes) => {
+                let known = classes.iter().position(|c| *c == name);
+                known.ok_or_else(|| DataError::Class {
+                    path: folder.clone(),
+                    classes: classes.len(),
+                })?
+            }
+        };
+        listing.labels.extend(pictures.iter().map(|_| label as u32));
+        listing.files.extend(pictures);
     }
+    Ok(listing)
+}
+
+/// Loads a folder whose sub-folders are the classes, see [`list`].
+pub(super) fn load(path: &Path, classes: Option<&[String]>) -> Result<Dataset, DataError> {
+    let Listing {
+        class_names,
+        files,
+        labels,
+    } = list(path, classes)?;
     let bytes = files
         .iter()
         .map(|f| fs::read(f).map_err(DataError::io(f)))
@@ -69,7 +109,8 @@ fn is_picture(path: &Path) -> bool {
     extension.is_some_and(|e| e == "png" || e == "jpg" || e == "jpeg")
 }
 
-/// Decodes pictures, which must all have the size of the first, to `[n, h, w, c]`.
+/// Decodes pictures, which must all have the size of the first, to `[n, h, w, c]`; one with
+/// colour among grey ones makes all of them have three channels.
 pub(super) fn decode_all(
     path: &Path,
     files: &[Vec<u8>],
@@ -78,7 +119,8 @@ pub(super) fn decode_all(
         return Err(DataError::Empty { path: path.into() });
     };
     let first = decode(path, 0, first)?;
-    let channels = if first.color().has_color() { 3 } else { 1 };
+    let color = first.color().has_color() || files.iter().any(|f| has_color(f));
+    let channels = if color { 3 } else { 1 };
     let expected = [first.height() as usize, first.width() as usize, channels];
     let mut pixels = vec![0u8; files.len() * expected.iter().product::<usize>()];
     pixels
@@ -111,12 +153,4 @@ pub(super) fn decode_all(
 
 fn pixels_of(size: [usize; 3]) -> usize {
     size.iter().product::<usize>().max(1)
-}
-
-fn decode(path: &Path, row: usize, file: &[u8]) -> Result<DynamicImage, DataError> {
-    image::load_from_memory(file).map_err(|source| DataError::Decode {
-        path: path.into(),
-        row,
-        source,
-    })
 }

@@ -1,8 +1,11 @@
 //! Which layout a path holds, and how its pictures are split.
 
 use super::folder::{self, file_name, sorted_entries};
-use super::{DataError, Dataset, cifar_bin, parquet};
+use super::groups::Groups;
+use super::stream::Place;
+use super::{Crop, DataError, Dataset, Stream, cifar_bin, parquet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Rows of CIFAR-10's training set.
 const CIFAR_TRAIN_ROWS: usize = 50_000;
@@ -33,20 +36,12 @@ pub struct Splits {
 /// # Errors
 /// [`DataError`], naming the file and the row.
 pub fn load(path: &Path) -> Result<Splits, DataError> {
-    let unknown = || DataError::UnknownLayout { path: path.into() };
-    let found = match path.is_file() {
-        true => from_file(path),
-        false => ["", "data", "plain_text", "cifar-10-batches-bin"]
-            .iter()
-            .map(|sub| path.join(sub))
-            .filter(|folder| folder.is_dir())
-            .find_map(|folder| from_folder(&folder)),
-    };
-    let parts = found.ok_or_else(unknown)?;
-    let train = parts.layout.load(&parts.train)?;
+    let parts = parts(path)?;
+    let train = parts.layout.load(&parts.train, None)?;
+    let classes = train.class_names.clone();
     let load_if = |files: &[PathBuf]| match files.is_empty() {
         true => Ok(None),
-        false => parts.layout.load(files).map(Some),
+        false => parts.layout.load(files, Some(&classes)).map(Some),
     };
     let test = load_if(&parts.test)?;
     let (train, validation) = match load_if(&parts.validation)? {
@@ -60,6 +55,66 @@ pub fn load(path: &Path) -> Result<Splits, DataError> {
     })
 }
 
+/// Pictures by what they may be used for, left on the disk.
+#[derive(Clone, Debug)]
+pub struct StreamSplits {
+    /// As [`Splits::train`].
+    pub train: Stream,
+    /// As [`Splits::validation`].
+    pub validation: Stream,
+    /// As [`Splits::test`].
+    pub test: Option<Stream>,
+}
+
+/// Opens the pictures at `path`, of any size, to be read as they are needed: folders of
+/// classes or parquet files, laid out as for [`load`] (a folder `val` is a validation part
+/// too). Parquet test parts without labels are left out.
+///
+/// # Errors
+/// [`DataError`], naming the file and the row.
+pub fn open(path: &Path, crop: Crop) -> Result<StreamSplits, DataError> {
+    let parts = parts(path)?;
+    let train = parts.layout.open(&parts.train, None, crop)?;
+    let open_if = |files: &[PathBuf]| match files.is_empty() {
+        true => Ok(None),
+        false => parts
+            .layout
+            .open(files, Some(&train.class_names), crop)
+            .map(Some),
+    };
+    let test = open_if(&parts.test).or_else(|error| match error {
+        DataError::Label { label: -1, .. } => Ok(None),
+        error => Err(error),
+    })?;
+    if let Some(validation) = open_if(&parts.validation)? {
+        return Ok(StreamSplits {
+            train,
+            validation,
+            test,
+        });
+    }
+    let held_out = |i: &usize| train.picks[*i] % VALIDATION_EVERY == VALIDATION_EVERY - 1;
+    let (validation, rest): (Vec<usize>, Vec<usize>) = (0..train.len()).partition(held_out);
+    Ok(StreamSplits {
+        validation: train.select(&validation),
+        train: train.select(&rest),
+        test,
+    })
+}
+
+/// What lies at `path`.
+fn parts(path: &Path) -> Result<Parts, DataError> {
+    let found = match path.is_file() {
+        true => from_file(path),
+        false => ["", "data", "plain_text", "cifar-10-batches-bin"]
+            .iter()
+            .map(|sub| path.join(sub))
+            .filter(|folder| folder.is_dir())
+            .find_map(|folder| from_folder(&folder)),
+    };
+    found.ok_or_else(|| DataError::UnknownLayout { path: path.into() })
+}
+
 #[derive(Clone, Copy, PartialEq)]
 enum Layout {
     Parquet,
@@ -68,12 +123,15 @@ enum Layout {
 }
 
 impl Layout {
-    fn load(self, files: &[PathBuf]) -> Result<Dataset, DataError> {
-        let load_one: fn(&Path) -> Result<Dataset, DataError> = match self {
-            Self::CifarBinary => return cifar_bin::load(files),
-            Self::Parquet => parquet::load,
-            Self::ClassFolders => folder::load,
+    /// `classes` are those of the training part, where this is another one.
+    fn load(self, files: &[PathBuf], classes: Option<&[String]>) -> Result<Dataset, DataError> {
+        let load_one = |path: &Path| match self {
+            Self::ClassFolders => folder::load(path, classes),
+            Self::Parquet | Self::CifarBinary => parquet::load(path),
         };
+        if self == Self::CifarBinary {
+            return cifar_bin::load(files);
+        }
         let mut all = load_one(&files[0])?;
         for file in &files[1..] {
             let next = load_one(file)?;
@@ -90,6 +148,68 @@ impl Layout {
         }
         Ok(all)
     }
+
+    fn open(
+        self,
+        files: &[PathBuf],
+        classes: Option<&[String]>,
+        crop: Crop,
+    ) -> Result<Stream, DataError> {
+        let (place, labels, class_names) = match self {
+            Self::ClassFolders => {
+                let listed = folder::list(&files[0], classes)?;
+                (
+                    Place::Files(listed.files),
+                    listed.labels,
+                    listed.class_names,
+                )
+            }
+            Self::Parquet => {
+                let (labels, class_names) = parquet_labels(files, classes)?;
+                (Place::Groups(Groups::open(files)?), labels, class_names)
+            }
+            Self::CifarBinary => {
+                let path = files[0].clone();
+                return Err(DataError::NotStreamed { path });
+            }
+        };
+        if labels.is_empty() {
+            let path = files[0].clone();
+            return Err(DataError::Empty { path });
+        }
+        Ok(Stream {
+            place: Arc::new(place),
+            picks: (0..labels.len() as u32).collect(),
+            labels,
+            class_names,
+            crop,
+        })
+    }
+}
+
+/// Labels of all rows of these files, and the classes: those of the training part, those that
+/// the files declare, or as many as the largest label asks for.
+fn parquet_labels(
+    files: &[PathBuf],
+    classes: Option<&[String]>,
+) -> Result<(Vec<u32>, Vec<String>), DataError> {
+    let mut read = Vec::with_capacity(files.len());
+    for file in files {
+        read.push(parquet::read_labels(file)?);
+    }
+    let declared = read.iter().find_map(|(_, names)| names.clone());
+    let all: Vec<i64> = read
+        .iter()
+        .flat_map(|(labels, _)| labels)
+        .copied()
+        .collect();
+    let class_names = classes.map(<[String]>::to_vec).or(declared);
+    let class_names = class_names.unwrap_or_else(|| parquet::classes_from_paths(&[], &all));
+    let mut labels = Vec::with_capacity(all.len());
+    for (file, (of_file, _)) in files.iter().zip(&read) {
+        labels.extend(parquet::checked_labels(file, of_file, class_names.len())?);
+    }
+    Ok((labels, class_names))
 }
 
 /// What was found: the files (or, for class folders, the folders) of each part.
@@ -131,6 +251,7 @@ fn from_folder(path: &Path) -> Option<Parts> {
             false => Vec::new(),
         }
     };
+    let either = |a: Vec<PathBuf>, b: Vec<PathBuf>| if a.is_empty() { b } else { a };
     let parts = |layout, train, validation, test| Parts {
         layout,
         train,
@@ -141,7 +262,7 @@ fn from_folder(path: &Path) -> Option<Parts> {
         parts(
             Layout::Parquet,
             files("train", "parquet"),
-            files("valid", "parquet"),
+            files("val", "parquet"),
             files("test", "parquet"),
         ),
         parts(
@@ -153,7 +274,7 @@ fn from_folder(path: &Path) -> Option<Parts> {
         parts(
             Layout::ClassFolders,
             folders("train"),
-            folders("validation"),
+            either(folders("validation"), folders("val")),
             folders("test"),
         ),
         parts(Layout::ClassFolders, folders(""), Vec::new(), Vec::new()),

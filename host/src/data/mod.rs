@@ -2,20 +2,33 @@
 //!
 //! [`load`] finds out which layout a path holds (`cifar_bin`, `parquet`, `folder`) and
 //! gives the same [`Splits`] for each; `batch` turns pictures into normalized tensors.
+//! [`open`] leaves pictures of any size on the disk instead and gives [`StreamSplits`]
+//! (`stream`, `groups` of parquet rows), which `crop` cuts to squares as they are read. A
+//! training takes either as a [`Source`].
 
 mod batch;
 mod cifar_bin;
+mod crop;
 mod error;
 mod folder;
+mod groups;
 mod layout;
 mod parquet;
+mod picture;
 mod resize;
 mod sample;
+mod source;
+mod stream;
+#[cfg(test)]
+mod stream_tests;
 
 pub use batch::{Augment, Normalization, augmented_batch, plain_batch};
+pub use crop::Crop;
 pub use error::DataError;
-pub use layout::{Splits, load};
+pub use layout::{Splits, StreamSplits, load, open};
 pub use sample::write_sample;
+pub use source::Source;
+pub use stream::Stream;
 
 /// Decoded pictures of one size, with their labels.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -41,22 +41,12 @@ pub(super) fn load(path: &Path) -> Result<Dataset, DataError> {
 
 /// Reads a parquet file without decoding its pictures.
 pub(super) fn read_encoded(path: &Path) -> Result<EncodedRows, DataError> {
-    let file = File::open(path).map_err(DataError::io(path))?;
-    let table = Table {
-        path,
-        reader: SerializedFileReader::new(file).map_err(|e| DataError::parquet(path, e))?,
-    };
-    let leaf = table
-        .leaf(&["img.bytes", "image.bytes"])
-        .ok_or_else(|| DataError::parquet(path, "no column `img.bytes` or `image.bytes`"))?;
-    let bytes: Vec<Vec<u8>> = table.byte_arrays(leaf)?;
+    let table = Table::open(path)?;
+    let bytes: Vec<Vec<u8>> = table.byte_arrays(table.pictures()?)?;
     if bytes.is_empty() {
         return Err(DataError::Empty { path: path.into() });
     }
-    let leaf = table
-        .leaf(&["label"])
-        .ok_or_else(|| DataError::parquet(path, "no column `label`"))?;
-    let labels = table.integers(leaf)?;
+    let labels = table.labels()?;
     let rows = match table.leaf(&["row"]) {
         Some(leaf) => row_numbers(path, &table.integers(leaf)?)?,
         None => (0..labels.len() as u32).collect(),
@@ -81,12 +71,52 @@ pub(super) fn read_encoded(path: &Path) -> Result<EncodedRows, DataError> {
     })
 }
 
-struct Table<'a> {
+/// Labels of all rows and names of the classes, without the pictures.
+pub(super) fn read_labels(path: &Path) -> Result<(Vec<i64>, Option<Vec<String>>), DataError> {
+    let table = Table::open(path)?;
+    Ok((table.labels()?, table.declared_classes()))
+}
+
+/// A parquet file that is open.
+pub(super) struct Table<'a> {
     path: &'a Path,
     reader: SerializedFileReader<File>,
 }
 
-impl Table<'_> {
+impl<'a> Table<'a> {
+    pub fn open(path: &'a Path) -> Result<Self, DataError> {
+        let file = File::open(path).map_err(DataError::io(path))?;
+        let reader = SerializedFileReader::new(file).map_err(|e| DataError::parquet(path, e))?;
+        Ok(Self { path, reader })
+    }
+
+    /// Rows of each row group.
+    pub fn group_rows(&self) -> Vec<usize> {
+        let groups = self.reader.metadata().row_groups().iter();
+        groups.map(|g| g.num_rows().max(0) as usize).collect()
+    }
+
+    /// The still encoded pictures of one row group.
+    pub fn pictures_of_group(&self, group: usize) -> Result<Vec<Vec<u8>>, DataError> {
+        let leaf = self.pictures()?;
+        self.check_byte_array(leaf)?;
+        let mut values = Vec::new();
+        let rows = self.group::<ByteArrayType>(group, leaf, &mut values)?;
+        self.check_no_nulls(leaf, rows, values.len())?;
+        Ok(values.iter().map(|v| v.data().to_vec()).collect())
+    }
+
+    fn pictures(&self) -> Result<usize, DataError> {
+        self.leaf(&["img.bytes", "image.bytes"])
+            .ok_or_else(|| DataError::parquet(self.path, "no column `img.bytes` or `image.bytes`"))
+    }
+
+    fn labels(&self) -> Result<Vec<i64>, DataError> {
+        let leaf = self.leaf(&["label"]);
+        let leaf = leaf.ok_or_else(|| DataError::parquet(self.path, "no column `label`"))?;
+        self.integers(leaf)
+    }
+
     fn leaf(&self, names: &[&str]) -> Option<usize> {
         let schema = self.reader.metadata().file_metadata().schema_descr();
         (0..schema.num_columns())
@@ -111,32 +141,12 @@ impl Table<'_> {
 
     /// A whole column of the physical type `T`.
     fn column<T: DataType>(&self, leaf: usize) -> Result<Vec<T::T>, DataError> {
-        let fail = |e| DataError::parquet(self.path, e);
         let mut values = Vec::new();
         let mut rows = 0;
         for g in 0..self.reader.num_row_groups() {
-            let group = self.reader.get_row_group(g).map_err(fail)?;
-            let column = group.get_column_reader(leaf).map_err(fail)?;
-            let mut column = get_typed_column_reader::<T>(column);
-            let mut levels = Vec::new();
-            loop {
-                levels.clear();
-                let (records, _, _) = column
-                    .read_records(4096, Some(&mut levels), None, &mut values)
-                    .map_err(fail)?;
-                if records == 0 {
-                    break;
-                }
-                rows += records;
-            }
+            rows += self.group::<T>(g, leaf, &mut values)?;
         }
-        if values.len() != rows {
-            let nulls = rows - values.len();
-            return Err(DataError::parquet(
-                self.path,
-                format!("{nulls} of {rows} values of column {leaf} are null"),
-            ));
-        }
+        self.check_no_nulls(leaf, rows, values.len())?;
         let expected = self.reader.metadata().file_metadata().num_rows();
         if i64::try_from(rows) != Ok(expected) {
             return Err(DataError::parquet(
@@ -147,10 +157,49 @@ impl Table<'_> {
         Ok(values)
     }
 
-    fn byte_arrays(&self, leaf: usize) -> Result<Vec<Vec<u8>>, DataError> {
-        if self.physical_type(leaf) != PhysicalType::BYTE_ARRAY {
-            return Err(self.wrong_type(leaf));
+    /// Appends one group's values of a column; gives its rows.
+    fn group<T: DataType>(
+        &self,
+        group: usize,
+        leaf: usize,
+        values: &mut Vec<T::T>,
+    ) -> Result<usize, DataError> {
+        let fail = |e| DataError::parquet(self.path, e);
+        let group = self.reader.get_row_group(group).map_err(fail)?;
+        let column = group.get_column_reader(leaf).map_err(fail)?;
+        let mut column = get_typed_column_reader::<T>(column);
+        let (mut levels, mut rows) = (Vec::new(), 0);
+        loop {
+            levels.clear();
+            let read = column.read_records(4096, Some(&mut levels), None, values);
+            let (records, _, _) = read.map_err(fail)?;
+            if records == 0 {
+                return Ok(rows);
+            }
+            rows += records;
         }
+    }
+
+    fn check_no_nulls(&self, leaf: usize, rows: usize, values: usize) -> Result<(), DataError> {
+        if values == rows {
+            return Ok(());
+        }
+        let nulls = rows - values;
+        Err(DataError::parquet(
+            self.path,
+            format!("{nulls} of {rows} values of column {leaf} are null"),
+        ))
+    }
+
+    fn check_byte_array(&self, leaf: usize) -> Result<(), DataError> {
+        match self.physical_type(leaf) {
+            PhysicalType::BYTE_ARRAY => Ok(()),
+            _ => Err(self.wrong_type(leaf)),
+        }
+    }
+
+    fn byte_arrays(&self, leaf: usize) -> Result<Vec<Vec<u8>>, DataError> {
+        self.check_byte_array(leaf)?;
         let values = self.column::<ByteArrayType>(leaf)?;
         Ok(values.iter().map(|v| v.data().to_vec()).collect())
     }
@@ -181,7 +230,7 @@ impl Table<'_> {
 
 /// The folder in each path names the label's class; without paths the classes are
 /// numbered up to the largest label.
-fn classes_from_paths(paths: &[String], labels: &[i64]) -> Vec<String> {
+pub(super) fn classes_from_paths(paths: &[String], labels: &[i64]) -> Vec<String> {
     let mut votes: BTreeMap<&str, BTreeMap<i64, usize>> = BTreeMap::new();
     for (path, label) in paths.iter().zip(labels) {
         if let Some((folder, _)) = path.rsplit_once('/') {
@@ -202,7 +251,11 @@ fn classes_from_paths(paths: &[String], labels: &[i64]) -> Vec<String> {
     (0..classes).map(|i| format!("class {i}")).collect()
 }
 
-fn checked_labels(path: &Path, labels: &[i64], classes: usize) -> Result<Vec<u32>, DataError> {
+pub(super) fn checked_labels(
+    path: &Path,
+    labels: &[i64],
+    classes: usize,
+) -> Result<Vec<u32>, DataError> {
     let check = |(row, label): (usize, &i64)| match u32::try_from(*label) {
         Ok(l) if (l as usize) < classes => Ok(l),
         _ => Err(DataError::Label {

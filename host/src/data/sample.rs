@@ -75,13 +75,30 @@ fn pick(all: &EncodedRows, indices: &[usize]) -> EncodedRows {
 
 /// Writes encoded pictures in the Hugging Face layout. Paths may be empty.
 pub(super) fn write_encoded(out: &Path, rows: &EncodedRows) -> Result<(), DataError> {
-    write(out, rows).map_err(|e| DataError::parquet(out, e))
+    write_in_groups(out, rows, rows.bytes.len())
 }
 
-fn write(out: &Path, rows: &EncodedRows) -> ::parquet::errors::Result<()> {
+/// The same in row groups of so many pictures.
+pub(super) fn write_in_groups(
+    out: &Path,
+    rows: &EncodedRows,
+    each: usize,
+) -> Result<(), DataError> {
+    write(out, rows, each.max(1)).map_err(|e| DataError::parquet(out, e))
+}
+
+fn write(out: &Path, rows: &EncodedRows, each: usize) -> ::parquet::errors::Result<()> {
     let schema = Arc::new(parse_message_type(SCHEMA)?);
     let mut writer = SerializedFileWriter::new(File::create(out)?, schema, properties(rows))?;
-    let mut group = writer.next_row_group()?;
+    let all: Vec<usize> = (0..rows.bytes.len()).collect();
+    for indices in all.chunks(each) {
+        write_group(writer.next_row_group()?, &pick(rows, indices))?;
+    }
+    writer.close()?;
+    Ok(())
+}
+
+fn write_group(mut group: Group<'_>, rows: &EncodedRows) -> ::parquet::errors::Result<()> {
     let binary = |b: &[u8]| ByteArray::from(b.to_vec());
     let bytes: Vec<ByteArray> = rows.bytes.iter().map(|b| binary(b)).collect();
     column::<ByteArrayType>(&mut group, &bytes, 2)?;
@@ -96,7 +113,6 @@ fn write(out: &Path, rows: &EncodedRows) -> ::parquet::errors::Result<()> {
     column::<Int64Type>(&mut group, &integers(&rows.labels), 1)?;
     column::<Int64Type>(&mut group, &integers(&rows.rows), 1)?;
     group.close()?;
-    writer.close()?;
     Ok(())
 }
 
