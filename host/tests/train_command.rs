@@ -69,6 +69,100 @@ fn trains_a_network_and_says_so_in_json() {
     );
 }
 
+/// Two classes of pictures of all sizes, laid out as ImageNet is: dark and bright.
+fn write_mixed_pictures(folder: &Path) {
+    for (class, level) in [("n01", 40), ("n02", 200)] {
+        for (part, count) in [("train", 24), ("val", 8)] {
+            let class = folder.join(part).join(class);
+            std::fs::create_dir_all(&class).expect("create");
+            for i in 0..count {
+                let pixel = |x: u32, y: u32| {
+                    image::Rgb([level + (x % 9) as u8, level, level + (y % 7) as u8])
+                };
+                let picture = image::RgbImage::from_fn(17 + 3 * i, 40 - i, pixel);
+                picture.save(class.join(format!("{i}.png"))).expect("save");
+            }
+        }
+    }
+}
+
+const TINY: &str = r#"{"architecture": "tiny", "cfg": [8, "M", 8, "A"], "num_classes": 2,
+    "input": [16, 16, 3], "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25],
+    "hidden": [8], "dropout": 0.2}"#;
+
+#[test]
+fn pictures_of_any_size_are_streamed_and_every_option_is_taken() {
+    let folder = tempfile::tempdir().expect("folder");
+    let [data, out, config] = ["data", "out", "config.json"].map(|name| folder.path().join(name));
+    write_mixed_pictures(&data);
+    std::fs::write(&config, TINY).expect("writes");
+    let args = [
+        "--data",
+        text(&data),
+        "--out",
+        text(&out),
+        "--arch",
+        text(&config),
+        "--crop",
+        "16",
+        "--batch",
+        "8",
+        "--epochs",
+        "12",
+        "--warmup",
+        "0.2",
+        "--label-smoothing",
+        "0.05",
+        "--cutout",
+        "4",
+        "--ema",
+        "0.9",
+        "--json",
+    ];
+    let run = output(&args);
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    let stdout = String::from_utf8_lossy(&run.stdout);
+    let last = stdout.lines().last().expect("a line");
+    let summary: serde_json::Value = serde_json::from_str(last).expect("JSON");
+    let accuracy = summary["validation_accuracy"].as_f64().expect("a number");
+    assert!(accuracy > 0.9, "{accuracy}");
+    let settings = std::fs::read_to_string(out.join("train.json")).expect("reads");
+    let settings: serde_json::Value = serde_json::from_str(&settings).expect("JSON");
+    let training = &settings["training"];
+    assert_eq!(
+        (&training["batch"], &training["steps"]),
+        (&8.into(), &72.into())
+    );
+    assert_eq!(training["ema"], 0.9);
+    assert_eq!(training["augment"]["cutout"], 4);
+}
+
+#[test]
+fn a_training_that_will_not_fit_is_refused_before_it_begins() {
+    let folder = tempfile::tempdir().expect("folder");
+    let [data, out, config] = ["data", "out", "config.json"].map(|name| folder.path().join(name));
+    write_mixed_pictures(&data);
+    // A map of 60,000x60,000 pixels a picture.
+    std::fs::write(&config, TINY.replace("[16, 16, 3]", "[60000, 60000, 3]")).expect("writes");
+    let args = [
+        "--data",
+        text(&data),
+        "--out",
+        text(&out),
+        "--arch",
+        text(&config),
+        "--crop",
+        "60000",
+    ];
+    let run = output(&args);
+    assert_eq!(run.status.code(), Some(2), "{}", stderr(&run));
+    let said = stderr(&run);
+    assert!(
+        said.contains("pictures at a time takes about") && said.contains("\n  try  "),
+        "{said}"
+    );
+}
+
 fn wait_for(path: &Path) {
     let start = Instant::now();
     while !path.exists() {

@@ -1,13 +1,17 @@
 //! `train`: a VGG from pictures, from scratch.
 
+mod pictures;
+
 use super::output::Output;
 use super::{INTERRUPTED, interrupt_flag};
-use crate::data::{self, Dataset, Normalization, Splits};
+use crate::data::Crop;
 use crate::nn::{Rng, write_atomically};
-use crate::vgg::{Progress, TrainConfig, TrainOutcome, Trainer, Vgg, VggConfig, evaluate};
+use crate::run::memory;
+use crate::vgg::{Progress, TrainConfig, TrainOutcome, Trainer, Vgg, VggConfig};
 use anyhow::{Context, Result, anyhow, bail};
 use candle_core::Device;
 use indicatif::{ProgressBar, ProgressStyle};
+use pictures::Pictures;
 use serde::{Deserialize, Serialize};
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
@@ -48,6 +52,26 @@ pub(super) struct Args {
     /// Weight decay.
     #[arg(long)]
     weight_decay: Option<f64>,
+    /// Pictures a step [default: 128].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    batch: Option<u16>,
+    /// Share of the steps in which the learning rate rises [default: 0.15].
+    #[arg(long, value_name = "SHARE", value_parser = fraction)]
+    warmup: Option<f64>,
+    /// Share of each target that is spread over all classes [default: 0.1].
+    #[arg(long, value_name = "SHARE", value_parser = fraction)]
+    label_smoothing: Option<f64>,
+    /// Side of the square that is cut out of each training picture [default: none].
+    #[arg(long, value_name = "PIXELS")]
+    cutout: Option<usize>,
+    /// Keep a moving average of the weights, of which a step leaves this share, such as 0.999;
+    /// it is what is saved in the end.
+    #[arg(long, value_name = "SHARE", value_parser = fraction)]
+    ema: Option<f64>,
+    /// Pictures of any size, left on the disk and read as they are needed: random parts of
+    /// them, resized to this many pixels, to train on, the centre to judge by.
+    #[arg(long, value_name = "SIDE", value_parser = clap::value_parser!(u16).range(8..))]
+    crop: Option<u16>,
     /// Also measure the test pictures, once, when all is done.
     #[arg(long)]
     test: bool,
@@ -63,6 +87,15 @@ struct Settings {
     data: PathBuf,
     training: TrainConfig,
     test: bool,
+    /// How streamed pictures become squares; `None` holds pictures of one size in memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    crop: Option<Crop>,
+}
+
+fn fraction(text: &str) -> Result<f64, String> {
+    let value = text.parse::<f64>().ok();
+    let value = value.filter(|v| (0.0..1.0).contains(v));
+    value.ok_or_else(|| format!("`{text}` is no share from 0 to below 1, such as 0.1"))
 }
 
 /// Runs the command.
@@ -72,17 +105,22 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
         (Some(folder), _) | (None, Some(folder)) => folder.clone(),
         (None, None) => bail!("either --out or --resume is needed"),
     };
-    let (settings, splits) = match &args.resume {
+    let (settings, pictures) = match &args.resume {
         Some(folder) => resumed(folder)?,
         None => fresh(args, &out)?,
     };
     let device = Device::cuda_if_available(0)?;
+    if let (true, Some(available)) = (device.is_cpu(), memory::available_bytes()) {
+        let training = &settings.training;
+        let network = &settings.network;
+        network.check_memory(training.batch, training.optimizer, available)?;
+    }
     let seed = settings.training.seed;
     let mut net = Vgg::new(settings.network.clone(), &mut Rng::new(seed), &device)?;
     let session = Session {
         out,
         settings,
-        splits,
+        pictures,
         resume: args.resume.is_some(),
     };
     let outcome = session.train(&net)?;
@@ -99,68 +137,62 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn fresh(args: &Args, out: &Path) -> Result<(Settings, Splits)> {
+fn fresh(args: &Args, out: &Path) -> Result<(Settings, Pictures)> {
     let path = args
         .data
         .as_ref()
         .ok_or_else(|| anyhow!("--data is needed"))?;
-    let splits = data::load(path)?;
-    let network = network(&args.arch, &splits.train)?;
-    let mut training =
-        TrainConfig::from_scratch(&network, splits.train.len(), args.epochs, args.seed);
-    training.lr = args.lr.unwrap_or(training.lr);
-    if let Some(decay) = args.weight_decay {
-        training.optimizer.set_weight_decay(decay);
-    }
+    let crop = args.crop.map(|side| Crop::new(side.into()));
+    let pictures = Pictures::load(path, crop)?;
+    let network = pictures.network(&args.arch)?;
+    let training = schedule(args, &network, pictures.train_len());
     let settings = Settings {
         network,
         data: path.canonicalize().unwrap_or_else(|_| path.clone()),
         training,
         test: args.test,
+        crop,
     };
     std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     write_atomically(&out.join(SETTINGS), &serde_json::to_vec_pretty(&settings)?)?;
-    Ok((settings, splits))
+    Ok((settings, pictures))
 }
 
-fn resumed(folder: &Path) -> Result<(Settings, Splits)> {
+/// The default schedule with what the options change.
+fn schedule(args: &Args, network: &VggConfig, pictures: usize) -> TrainConfig {
+    let mut training = TrainConfig::from_scratch(network, pictures, args.epochs, args.seed);
+    if let Some(batch) = args.batch {
+        training = training.with_batch(pictures, args.epochs, batch.into());
+    }
+    training.lr = args.lr.unwrap_or(training.lr);
+    training.warmup = args.warmup.unwrap_or(training.warmup);
+    let smoothing = args.label_smoothing.map(|s| s as f32);
+    training.label_smoothing = smoothing.unwrap_or(training.label_smoothing);
+    training.ema = args.ema;
+    if let (Some(augment), Some(cutout)) = (&mut training.augment, args.cutout) {
+        augment.cutout = cutout;
+    }
+    if let Some(decay) = args.weight_decay {
+        training.optimizer.set_weight_decay(decay);
+    }
+    training
+}
+
+fn resumed(folder: &Path) -> Result<(Settings, Pictures)> {
     let path = folder.join(SETTINGS);
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("no training to resume: cannot read {}", path.display()))?;
     let settings: Settings =
         serde_json::from_str(&text).with_context(|| format!("cannot parse {}", path.display()))?;
-    let splits = data::load(&settings.data)?;
-    splits
-        .train
-        .check_fits(settings.network.input, settings.network.num_classes)?;
-    Ok((settings, splits))
-}
-
-/// A preset fitted to the pictures, or a configuration file that must fit them.
-fn network(arch: &str, train: &Dataset) -> Result<VggConfig> {
-    if let Some(preset) = VggConfig::preset(arch) {
-        let network = VggConfig {
-            num_classes: train.classes(),
-            input: [train.h, train.w, train.c],
-            normalization: Normalization::measured(train),
-            ..preset
-        };
-        network.validate()?;
-        return Ok(network);
-    }
-    if !Path::new(arch).is_file() {
-        let known = VggConfig::PRESETS.join(", ");
-        bail!("no architecture `{arch}`: try {known}, or the path of a config.json");
-    }
-    let network = VggConfig::read(Path::new(arch))?;
-    train.check_fits(network.input, network.num_classes)?;
-    Ok(network)
+    let pictures = Pictures::load(&settings.data, settings.crop)?;
+    pictures.check_fits(&settings.network)?;
+    Ok((settings, pictures))
 }
 
 struct Session {
     out: PathBuf,
     settings: Settings,
-    splits: Splits,
+    pictures: Pictures,
     resume: bool,
 }
 
@@ -175,11 +207,11 @@ impl Session {
         }
         let interrupted = interrupt_flag()?;
         let bar = progress_bar(config.steps);
-        let per_epoch = (self.splits.train.len() / config.batch).max(1);
-        let all: Vec<usize> = (0..self.splits.train.len()).collect();
+        let per_epoch = (self.pictures.train_len() / config.batch).max(1);
+        let all: Vec<usize> = (0..self.pictures.train_len()).collect();
         let mut saved = Instant::now();
         let mut failure = None;
-        let outcome = trainer.run(&self.splits.train, &all, |trainer, p| {
+        let outcome = trainer.run(self.pictures.train(), &all, |trainer, p| {
             let message = describe(p, per_epoch);
             bar.set_position(p.step as u64);
             bar.set_message(message.clone());
@@ -204,22 +236,23 @@ impl Session {
             }
         })?;
         bar.finish_and_clear();
-        match failure {
-            Some(error) => Err(error),
-            None => Ok(outcome),
+        if let Some(error) = failure {
+            return Err(error);
         }
+        if outcome.finished {
+            trainer.take_average()?;
+        }
+        Ok(outcome)
     }
 
     /// Writes the model as it is, with its accuracy on the first `n` validation pictures.
     fn save_model(&self, net: &Vgg, n: usize) -> Result<f64> {
-        let validation = &self.splits.validation;
-        let looked_at: Vec<usize> = (0..validation.len().min(n)).collect();
-        let accuracy = evaluate(&net.fold()?, validation, &looked_at);
+        let (accuracy, images) = self.pictures.validation_accuracy(&net.fold()?, n)?;
         let mut model = net.clone();
         let extra = &mut model.config.extra;
         extra.insert("parameters".into(), net.config.parameters().into());
         extra.insert("validation_accuracy".into(), accuracy.into());
-        extra.insert("validation_images".into(), looked_at.len().into());
+        extra.insert("validation_images".into(), images.into());
         model.save(&self.out, false)?;
         Ok(accuracy)
     }
@@ -232,13 +265,16 @@ impl Session {
         output: &Output,
     ) -> Result<()> {
         let training = &self.settings.training;
-        let epochs = training.steps as f64 * training.batch as f64 / self.splits.train.len() as f64;
+        let epochs =
+            training.steps as f64 * training.batch as f64 / self.pictures.train_len() as f64;
         let extra = &mut net.config.extra;
         extra.insert("epochs".into(), ((epochs * 10.0).round() / 10.0).into());
         extra.insert("seed".into(), training.seed.into());
-        if let (true, Some(test)) = (self.settings.test, &self.splits.test) {
-            let all: Vec<usize> = (0..test.len()).collect();
-            let accuracy = evaluate(&net.fold()?, test, &all);
+        let test = match self.settings.test {
+            true => self.pictures.test_accuracy(&net.fold()?)?,
+            false => None,
+        };
+        if let Some(accuracy) = test {
             net.config
                 .extra
                 .insert("test_accuracy".into(), accuracy.into());
@@ -261,7 +297,7 @@ impl Session {
         output.result(&format!(
             "validation accuracy {:.2} % on {} pictures, {} parameters, {:.0} s: {}",
             100.0 * accuracy,
-            self.splits.validation.len(),
+            self.pictures.validation_len(),
             net.config.parameters(),
             seconds,
             self.out.display()

@@ -29,6 +29,7 @@ mod folder;
 pub mod interrupt;
 mod lock;
 mod log;
+pub mod memory;
 mod pareto;
 mod policy;
 mod progress;

@@ -1,7 +1,7 @@
 //! The batches of a training, made ahead of the steps that use them.
 
 use super::{TrainConfig, VggConfig};
-use crate::data::{Dataset, augmented_batch, plain_batch};
+use crate::data::{DataError, Source};
 use crate::nn::Rng;
 use std::sync::mpsc::SyncSender;
 
@@ -20,16 +20,20 @@ pub(super) struct Batch {
 
 /// Which pictures each step gets, and how they are changed. Every step's draw has its own
 /// stream of the seed, so that a resumed training sees the same batches.
-pub(super) struct Plan<'a> {
+pub(super) struct Plan<'a, S: ?Sized> {
     pub network: VggConfig,
     pub config: TrainConfig,
-    pub data: &'a Dataset,
+    pub data: &'a S,
     pub indices: &'a [usize],
 }
 
-impl Plan<'_> {
-    /// Makes the batches of these steps, until nobody wants them.
-    pub fn send_batches(&self, steps: std::ops::Range<usize>, sender: &SyncSender<Batch>) {
+impl<S: Source + ?Sized> Plan<'_, S> {
+    /// Makes the batches of these steps, until nobody wants them or one cannot be read.
+    pub fn send_batches(
+        &self,
+        steps: std::ops::Range<usize>,
+        sender: &SyncSender<Result<Batch, DataError>>,
+    ) {
         let size = self.config.batch.clamp(1, self.indices.len());
         let per_epoch = self.indices.len() / size;
         let mut order: (Option<usize>, Vec<usize>) = (None, Vec::new());
@@ -37,42 +41,36 @@ impl Plan<'_> {
             let epoch = step / per_epoch;
             if order.0 != Some(epoch) {
                 order = (Some(epoch), self.indices.to_vec());
-                Rng::stream(self.config.seed, epoch as u64).shuffle(&mut order.1);
+                let mut rng = Rng::stream(self.config.seed, epoch as u64);
+                self.data.shuffle(&mut order.1, &mut rng);
             }
             let chosen = &order.1[step % per_epoch * size..][..size];
+            let batch = self.batch(step, chosen);
+            let last = batch.is_err();
             // The receiver is gone when the training has been stopped.
-            if sender.send(self.batch(step, chosen)).is_err() {
+            if sender.send(batch).is_err() || last {
                 return;
             }
         }
     }
 
-    fn batch(&self, step: usize, indices: &[usize]) -> Batch {
+    fn batch(&self, step: usize, indices: &[usize]) -> Result<Batch, DataError> {
         let normalization = &self.network.normalization;
-        let side = self.config.side_at(step, self.data.h);
+        let [h, w, _] = self.data.size();
+        let side = self.config.side_at(step, h);
         let (x, size) = match self.config.augment {
-            None => (
-                plain_batch(self.data, indices, normalization),
-                (self.data.h, self.data.w),
-            ),
+            None => (self.data.plain(indices, normalization)?, (h, w)),
             Some(augment) => {
                 let mut rng = Rng::stream(self.config.seed, AUGMENT_STREAM + step as u64);
-                let x = augmented_batch(self.data, indices, normalization, augment, side, &mut rng);
-                let full = side == self.data.h;
-                (
-                    x,
-                    if full {
-                        (self.data.h, self.data.w)
-                    } else {
-                        (side, side)
-                    },
-                )
+                let data = self.data;
+                let x = data.augmented(indices, normalization, augment, side, &mut rng)?;
+                (x, if side == h { (h, w) } else { (side, side) })
             }
         };
-        Batch {
+        Ok(Batch {
             indices: indices.to_vec(),
             x,
             size,
-        }
+        })
     }
 }

@@ -96,6 +96,23 @@ pub enum VggError {
         /// What differs.
         reason: String,
     },
+    /// A training that will not fit the memory.
+    #[error(
+        "training {batch} pictures at a time takes about {} MiB, {} MiB are available", need >> 20, available >> 20
+    )]
+    Memory {
+        /// Pictures at a time.
+        batch: usize,
+        /// Bytes needed, about.
+        need: u64,
+        /// Bytes that there are.
+        available: u64,
+        /// The most pictures at a time that would fit.
+        fits: Option<usize>,
+    },
+    /// A picture of the training could not be read.
+    #[error(transparent)]
+    Data(#[from] crate::data::DataError),
     /// No picture to train on.
     #[error("there are no pictures to train on")]
     NoData,

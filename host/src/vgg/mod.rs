@@ -5,12 +5,14 @@
 //! them, `folded` is the network
 //! at inference, with batch normalization folded into the convolutions.
 
+mod average;
 mod batches;
 mod config;
 mod error;
 mod export;
 mod folded;
 mod infer;
+mod memory;
 mod names;
 mod network;
 mod presets;

@@ -36,6 +36,10 @@ pub struct TrainConfig {
     pub augment: Option<Augment>,
     /// Parts at lower resolution, in order; the rest is at full resolution.
     pub stages: Vec<Stage>,
+    /// Share of the weights' moving average that a step leaves, such as 0.999; `None` keeps no
+    /// average. [`super::Trainer::take_average`] puts it in the weights' place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
     /// Seed of the order of the pictures and of the augmentation.
     pub seed: u64,
 }
@@ -69,7 +73,20 @@ impl TrainConfig {
                 .into_iter()
                 .filter(|s| square && network.takes_side(s.side))
                 .collect(),
+            ema: None,
             seed,
+        }
+    }
+
+    /// The same with so many pictures a step, at most all, over as many epochs; the learning
+    /// rate is not changed.
+    #[must_use]
+    pub fn with_batch(self, pictures: usize, epochs: f64, batch: usize) -> Self {
+        let batch = batch.clamp(1, pictures.max(1));
+        Self {
+            steps: ((pictures / batch) as f64 * epochs).round() as usize,
+            batch,
+            ..self
         }
     }
 
@@ -89,6 +106,7 @@ impl TrainConfig {
             label_smoothing: 0.0,
             augment: Some(Augment::default()),
             stages: Vec::new(),
+            ema: None,
             seed,
         }
     }

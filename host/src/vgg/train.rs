@@ -1,8 +1,9 @@
 //! The training loop, for networks from scratch and for fine-tuning.
 
+use super::average::Average;
 use super::batches::{Batch, Plan};
 use super::{Folded, TrainConfig, Vgg, VggConfig, VggError};
-use crate::data::Dataset;
+use crate::data::Source;
 use crate::nn::{
     Optimizer, Parameter, Rng, distillation, one_hot, read_tensors, soft_cross_entropy,
     write_tensors,
@@ -161,6 +162,7 @@ pub struct Trainer<'a, M: Model> {
     optimizer: Box<dyn Optimizer>,
     step: usize,
     teacher: Option<Distillation<'a>>,
+    average: Option<Average>,
 }
 
 impl<'a, M: Model> Trainer<'a, M> {
@@ -171,6 +173,10 @@ impl<'a, M: Model> Trainer<'a, M> {
     pub fn new(model: &'a M, config: TrainConfig) -> Result<Self, VggError> {
         Ok(Self {
             optimizer: config.optimizer.build(model.parameters())?,
+            average: match config.ema {
+                Some(decay) => Some(Average::new(decay, &model.tensors())?),
+                None => None,
+            },
             model,
             config,
             step: 0,
@@ -189,6 +195,18 @@ impl<'a, M: Model> Trainer<'a, M> {
         self.step
     }
 
+    /// Replaces the model's tensors by their average over the steps, where one is kept: for
+    /// when the training is done.
+    ///
+    /// # Errors
+    /// Where the device has no memory left.
+    pub fn take_average(&self) -> Result<(), VggError> {
+        match &self.average {
+            Some(average) => Ok(average.write(&self.model.tensors())?),
+            None => Ok(()),
+        }
+    }
+
     /// Writes everything that the rest of the training depends on, atomically.
     ///
     /// # Errors
@@ -200,6 +218,9 @@ impl<'a, M: Model> Trainer<'a, M> {
         }
         for (name, tensor) in self.optimizer.state() {
             tensors.insert(format!("optimizer.{name}"), tensor);
+        }
+        if let Some(average) = &self.average {
+            tensors.extend(average.state());
         }
         let metadata = HashMap::from([
             ("step".to_owned(), self.step.to_string()),
@@ -223,15 +244,20 @@ impl<'a, M: Model> Trainer<'a, M> {
         }
         let step = stored.metadata.get("step").and_then(|s| s.parse().ok());
         let step = step.ok_or_else(|| misfit("it does not say its step".into()))?;
+        let mut weights = Vec::new();
         for (name, var) in self.model.tensors() {
             match stored.tensors.get(&format!("model.{name}")) {
-                Some(t) if t.shape() == var.shape() => var.set(&t.to_device(var.device())?)?,
+                Some(t) if t.shape() == var.shape() => weights.push((var, t.clone())),
                 Some(t) => {
                     let shapes = format!("{:?}, not {:?}", t.dims(), var.dims());
                     return Err(misfit(format!("`{name}` is {shapes}")));
                 }
                 None => return Err(misfit(format!("`{name}` is missing"))),
             }
+        }
+        if let Some(average) = &mut self.average {
+            let restored = average.restore(&stored.tensors, &self.model.tensors());
+            restored.map_err(|e| misfit(e.to_string()))?;
         }
         let state = stored
             .tensors
@@ -241,6 +267,10 @@ impl<'a, M: Model> Trainer<'a, M> {
         self.optimizer
             .load_state(&state)
             .map_err(|e| misfit(e.to_string()))?;
+        // All of it is there: only now the model changes.
+        for (var, tensor) in weights {
+            var.set(&tensor.to_device(var.device())?)?;
+        }
         self.step = step;
         Ok(())
     }
@@ -249,10 +279,11 @@ impl<'a, M: Model> Trainer<'a, M> {
     /// called after each step, breaks off.
     ///
     /// # Errors
-    /// [`VggError::Diverged`], naming the step; [`VggError::NoData`].
-    pub fn run(
+    /// [`VggError::Diverged`], naming the step; [`VggError::NoData`]; [`VggError::Data`] where
+    /// a picture cannot be read.
+    pub fn run<S: Source + ?Sized>(
         &mut self,
-        data: &Dataset,
+        data: &S,
         indices: &[usize],
         mut observe: impl FnMut(&Self, &Progress) -> ControlFlow<()>,
     ) -> Result<TrainOutcome, VggError> {
@@ -281,6 +312,7 @@ impl<'a, M: Model> Trainer<'a, M> {
                 let Ok(batch) = batches.recv() else {
                     break;
                 };
+                let batch = batch?;
                 let (lr, side) = (self.config.lr_at(self.step), batch.size.0);
                 images += batch.indices.len();
                 let loss = self.take_step(data, batch, lr)?;
@@ -302,20 +334,23 @@ impl<'a, M: Model> Trainer<'a, M> {
     }
 
     /// One step; gives its loss.
-    fn take_step(&mut self, data: &Dataset, batch: Batch, lr: f64) -> Result<f64, VggError> {
+    fn take_step<S: Source + ?Sized>(
+        &mut self,
+        data: &S,
+        batch: Batch,
+        lr: f64,
+    ) -> Result<f64, VggError> {
         let classes = self.model.config().num_classes;
         let parameters = self.model.parameters();
         let device = parameters
             .first()
             .map_or(Device::Cpu, |p| p.var.device().clone());
-        let (h, w) = batch.size;
-        let taught = self
-            .teacher
-            .map(|t| t.source.logits(&batch, data.c, classes));
-        let x = Tensor::from_vec(batch.x, (data.c, batch.indices.len(), h, w), &device)?;
+        let ((h, w), [_, _, c]) = (batch.size, data.size());
+        let taught = self.teacher.map(|t| t.source.logits(&batch, c, classes));
+        let x = Tensor::from_vec(batch.x, (c, batch.indices.len(), h, w), &device)?;
         let mut rng = Rng::stream(self.config.seed, NOISE_STREAM + self.step as u64);
         let logits = self.model.forward_train(&x, &mut rng)?;
-        let labels: Vec<u32> = batch.indices.iter().map(|i| data.labels[*i]).collect();
+        let labels: Vec<u32> = batch.indices.iter().map(|i| data.label(*i)).collect();
         let targets = one_hot(&labels, classes, self.config.label_smoothing, &device)?;
         let mut loss = soft_cross_entropy(&logits, &targets)?;
         if let (Some(teacher), Some(rows)) = (self.teacher, taught) {
@@ -333,6 +368,9 @@ impl<'a, M: Model> Trainer<'a, M> {
         }
         self.optimizer.step(&loss.backward()?, lr)?;
         self.model.after_step()?;
+        if let Some(average) = &mut self.average {
+            average.add(&self.model.tensors())?;
+        }
         self.step += 1;
         Ok(value)
     }
@@ -347,6 +385,7 @@ fn fingerprint(config: &TrainConfig) -> String {
 mod tests {
     use super::super::{Item, evaluate};
     use super::*;
+    use crate::data::Dataset;
 
     /// Pictures of two classes: bright left half, bright right half.
     fn halves(n: usize) -> Dataset {
@@ -386,6 +425,7 @@ mod tests {
             augment: Some(crate::data::Augment {
                 pad: 1,
                 flip: false,
+                cutout: 0,
             }),
             ..TrainConfig::fine_tune(40, 16, 3)
         }
@@ -403,32 +443,131 @@ mod tests {
         Ok(())
     }
 
+    /// Every setting that has a state or draws: warm-up, smoothing, cutout, average, dropout.
+    fn full_config() -> TrainConfig {
+        TrainConfig {
+            warmup: 0.3,
+            label_smoothing: 0.1,
+            ema: Some(0.9),
+            augment: Some(crate::data::Augment {
+                pad: 1,
+                flip: true,
+                cutout: 3,
+            }),
+            ..config()
+        }
+    }
+
+    fn hidden() -> Vgg {
+        let config = VggConfig {
+            hidden: vec![12],
+            dropout: 0.5,
+            ..network().config
+        };
+        Vgg::new(config, &mut Rng::new(0), &Device::Cpu).expect("valid")
+    }
+
     #[test]
     fn a_resumed_training_gives_the_same_bits() -> Result<(), VggError> {
-        let data = halves(48);
-        let all: Vec<usize> = (0..48).collect();
+        for (config, network) in [
+            (config(), network as fn() -> Vgg),
+            (full_config(), hidden as fn() -> Vgg),
+        ] {
+            let data = halves(48);
+            let all: Vec<usize> = (0..48).collect();
+            let folder = tempfile::tempdir().expect("folder");
+            let path = folder.path().join("checkpoint.safetensors");
+            let whole = network();
+            let mut trainer = Trainer::new(&whole, config.clone())?;
+            trainer.run(&data, &all, |_, _| ControlFlow::Continue(()))?;
+            trainer.take_average()?;
+
+            let first = network();
+            let mut trainer = Trainer::new(&first, config.clone())?;
+            let stopped = trainer.run(&data, &all, |trainer, p| {
+                if p.step == 17 {
+                    trainer.save(&path).expect("saves");
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            })?;
+            assert!(!stopped.finished && stopped.step == 17);
+            let second = Vgg::new(network().config, &mut Rng::new(9), &Device::Cpu)?;
+            let mut trainer = Trainer::new(&second, config)?;
+            trainer.restore(&path)?;
+            trainer.run(&data, &all, |_, _| ControlFlow::Continue(()))?;
+            trainer.take_average()?;
+            for ((name, a), (_, b)) in whole.tensors().iter().zip(second.tensors()) {
+                let values = |v: &Var| v.flatten_all()?.to_vec1::<f32>();
+                assert_eq!(values(a)?, values(&b)?, "{name}");
+            }
+        }
+        Ok(())
+    }
+
+    /// A checkpoint that is cut anywhere, or that lacks a tensor, changes nothing and is named.
+    #[test]
+    fn a_half_written_checkpoint_is_never_read_as_whole() -> Result<(), VggError> {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("checkpoint.safetensors");
-        let whole = network();
-        Trainer::new(&whole, config())?.run(&data, &all, |_, _| ControlFlow::Continue(()))?;
+        let net = network();
+        Trainer::new(&net, full_config())?.save(&path)?;
+        let whole = std::fs::read(&path).expect("reads");
+        let before = net.fold()?;
+        for end in [0, 7, 8, 500, whole.len() / 2, whole.len() - 1] {
+            std::fs::write(&path, &whole[..end]).expect("writes");
+            let other = network();
+            let mut trainer = Trainer::new(&other, full_config())?;
+            let error = trainer.restore(&path).expect_err("refused").to_string();
+            assert!(error.contains("checkpoint.safetensors"), "{end}: {error}");
+            assert_eq!((trainer.step(), other.fold()?), (0, before.clone()));
+        }
+        std::fs::write(&path, &whole).expect("writes");
+        let stored = read_tensors(&path)?;
+        for lost in ["optimizer.velocity.conv1.weight", "average.conv1.gamma"] {
+            let mut tensors = stored.tensors.clone();
+            tensors.remove(lost).expect("was there");
+            write_tensors(&path, &tensors, stored.metadata.clone())?;
+            let net = Vgg::new(network().config, &mut Rng::new(9), &Device::Cpu)?;
+            let untouched = net.fold()?;
+            let mut trainer = Trainer::new(&net, full_config())?;
+            let error = trainer.restore(&path).expect_err("refused").to_string();
+            let name = lost.rsplit_once("conv1").map_or(lost, |(_, name)| name);
+            assert!(error.contains(name), "{error}");
+            assert_eq!((trainer.step(), net.fold()?), (0, untouched), "{lost}");
+        }
+        Ok(())
+    }
 
-        let first = network();
-        let stopped = Trainer::new(&first, config())?.run(&data, &all, |trainer, p| {
-            if p.step == 17 {
-                trainer.save(&path).expect("saves");
-                return ControlFlow::Break(());
-            }
+    #[test]
+    fn the_average_follows_the_weights_and_is_taken_when_asked() -> Result<(), VggError> {
+        let (data, net) = (halves(64), network());
+        let all: Vec<usize> = (0..64).collect();
+        let config = TrainConfig {
+            ema: Some(0.5),
+            lr: 0.01,
+            steps: 5,
+            ..config()
+        };
+        let mut seen = Vec::new();
+        let bias = |net: &Vgg| net.linears[0].bias.to_vec1::<f32>().map(|v| v[0]);
+        let mut trainer = Trainer::new(&net, config)?;
+        trainer.run(&data, &all, |_, _| {
+            seen.push(bias(&net).expect("reads"));
             ControlFlow::Continue(())
         })?;
-        assert!(!stopped.finished && stopped.step == 17);
-        let second = Vgg::new(network().config, &mut Rng::new(9), &Device::Cpu)?;
-        let mut trainer = Trainer::new(&second, config())?;
-        trainer.restore(&path)?;
-        trainer.run(&data, &all, |_, _| ControlFlow::Continue(()))?;
-        for ((name, a), (_, b)) in whole.tensors().iter().zip(second.tensors()) {
-            let values = |v: &Var| v.flatten_all()?.to_vec1::<f32>();
-            assert_eq!(values(a)?, values(&b)?, "{name}");
+        trainer.take_average()?;
+        let mut average = 0.0f32;
+        for (step, value) in seen.iter().enumerate() {
+            let decay = 0.5f32.min((1.0 + step as f32) / (10.0 + step as f32));
+            let start = if step == 0 { 0.0 } else { average };
+            average = decay * start + (1.0 - decay) * value;
         }
+        assert!(
+            (bias(&net)? - average).abs() < 1e-6,
+            "{} against {average}",
+            bias(&net)?
+        );
         Ok(())
     }
 

@@ -231,7 +231,7 @@ impl Source<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Item, evaluate};
+    use super::super::{Export, Item, Naming, evaluate};
     use super::*;
     use crate::data::Dataset;
     use crate::nn::{Rng, read_tensors, write_tensors};
@@ -447,6 +447,19 @@ mod tests {
             let worst = differences.fold(0.0, f32::max);
             eprintln!("{name}: logits differ by up to {worst:.1e}");
             assert!(worst < 1e-3, "{name}: logits differ by up to {worst}");
+            // Under the other names, cut in files, the same network comes back.
+            let exported = tempfile::tempdir().expect("folder");
+            let export = Export {
+                naming: Naming::HuggingFace,
+                zero_biases: true,
+                shard_bytes: Some(4_000_000),
+                ..Export::default()
+            };
+            assert!(net.export(exported.path(), &export)?.len() > 2);
+            assert_eq!(
+                Vgg::load(exported.path(), &Device::Cpu)?.fold()?.layers,
+                folded.layers
+            );
             // The labels are all 0 here; what counts is that it is the share of zeros.
             let zeros = expected
                 .chunks_exact(10)
