@@ -21,8 +21,25 @@ fn config() -> VggConfig {
     }
 }
 
+/// A flattened map and hidden layers, as VGG-16 for ImageNet has them.
+fn hidden() -> VggConfig {
+    use Item::{Conv, MaxPool};
+    VggConfig {
+        cfg: vec![Conv(9), MaxPool, Conv(14), MaxPool],
+        hidden: vec![21, 12],
+        ..config()
+    }
+}
+
 /// Networks of all activation widths, dense and sparse.
 fn networks() -> Vec<IntNet> {
+    let flattened = [(8, 8, 100), (3, 4, 40), (4, 2, 70)].map(|(w, a, density)| {
+        network::random(&hidden(), Bits { w, a }, density, u32::from(w) + 20)
+    });
+    averaged().into_iter().chain(flattened).collect()
+}
+
+fn averaged() -> Vec<IntNet> {
     [(8, 8, 100), (4, 8, 100), (5, 4, 20), (3, 2, 60), (2, 8, 10)]
         .into_iter()
         .enumerate()

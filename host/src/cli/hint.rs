@@ -189,10 +189,14 @@ fn data(error: &DataError) -> String {
                 classes.saturating_sub(1)
             )
         }
-        E::Truncated { .. } | E::Parquet { .. } | E::Decode { .. } => {
+        E::NotStreamed { .. } => "the same command without `--crop`".into(),
+        E::Class { .. } => "folders named as those of the training part".into(),
+        E::Truncated { .. } | E::Parquet { .. } | E::Decode { .. } | E::CutShort { .. } => {
             "copy or download the file again; nothing was changed".into()
         }
-        E::ImageSize { .. } => "resize the pictures to one size".into(),
+        E::ImageSize { .. } => {
+            "resize the pictures to one size; `train` takes any with `--crop`".into()
+        }
         E::Empty { .. } => "check that the pictures are .png or .jpg files".into(),
         E::ModelInput {
             input: [h, w, _], ..
@@ -222,6 +226,14 @@ fn vgg(error: &VggError) -> Option<Advice> {
         E::NotFinite { path, .. } => (
             Some(path),
             "an earlier checkpoint of that training: weights must be finite".into(),
+        ),
+        E::Data(e) => return Some((None, Some(data(e)), BAD_INPUT)),
+        E::Memory { fits, .. } => (
+            None,
+            match fits {
+                Some(batch) => format!("`--batch {batch}`, the most that fits"),
+                None => "a smaller network or more memory: not even one picture fits".into(),
+            },
         ),
         E::Diverged { .. } => (None, "a lower learning rate (`--lr`)".into()),
         E::Checkpoint { .. } => (None, "start anew without `--resume`".into()),

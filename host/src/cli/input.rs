@@ -87,17 +87,19 @@ impl InputArgs {
         }
     }
 
+    /// Where the network lies.
+    pub fn model_path(&self) -> PathBuf {
+        let bundled = || bundled("vgg-small-cifar10");
+        self.model.clone().unwrap_or_else(bundled)
+    }
+
     /// Loads network and pictures, and checks that they fit each other.
     ///
     /// # Errors
     /// What is wrong with either.
     pub fn load(&self) -> Result<Input> {
-        let model = self
-            .model
-            .clone()
-            .unwrap_or_else(|| bundled("vgg-small-cifar10"));
         let device = Device::cuda_if_available(0)?;
-        let (network, weights) = load_network(&model, self.arch.as_deref(), &device)?;
+        let (network, weights) = load_network(&self.model_path(), self.arch.as_deref(), &device)?;
         let splits = self.data.load()?;
         let (input, classes) = (network.config.input, network.config.num_classes);
         let parts = [
@@ -134,7 +136,11 @@ fn check_not_empty(part: &Dataset, which: &str, data: &DataArgs) -> Result<()> {
 }
 
 /// The network, and the file that its weights came from.
-fn load_network(path: &Path, arch: Option<&str>, device: &Device) -> Result<(Vgg, PathBuf)> {
+pub(super) fn load_network(
+    path: &Path,
+    arch: Option<&str>,
+    device: &Device,
+) -> Result<(Vgg, PathBuf)> {
     let (weights, beside) = model_files(path);
     let network = match arch {
         Some(arch) => Vgg::import(architecture(arch)?, existing(&weights)?, device)?,
@@ -167,7 +173,7 @@ fn existing(weights: &Path) -> Result<&Path, Complaint> {
         .try_("check the path: `--model` takes a folder with model.safetensors, or a .safetensors file"))
 }
 
-fn architecture(arch: &str) -> Result<VggConfig> {
+pub(super) fn architecture(arch: &str) -> Result<VggConfig> {
     if let Some(preset) = VggConfig::preset(arch) {
         return Ok(preset);
     }

@@ -11,13 +11,16 @@ mod boards;
 mod compare;
 mod compress;
 mod control;
+mod export;
 mod flash;
 mod hint;
 mod input;
 mod inspect;
+mod lower;
 mod output;
 mod report;
 mod settings;
+mod stages;
 mod summary;
 mod table;
 mod train;
@@ -61,6 +64,10 @@ enum Command {
     Control(control::Args),
     /// Train a VGG on pictures.
     Train(train::Args),
+    /// Write a model under torchvision's or Hugging Face's names.
+    Export(export::Args),
+    /// Write a network's blob without a search, for inspection.
+    Lower(Box<lower::Args>),
     /// Time layers on a board: cycles per multiply-accumulate.
     Bench(bench::Args),
     /// Write firmware and a blob to a board.
@@ -94,6 +101,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Compare(args)) => compare::run(&args, output),
         Some(Command::Control(args)) => control::run(&args, output),
         Some(Command::Train(args)) => train::run(&args, output),
+        Some(Command::Export(args)) => export::run(&args, output),
+        Some(Command::Lower(args)) => lower::run(&args, output),
         Some(Command::Bench(args)) => bench::run(&args, output),
         Some(Command::Flash(args)) => flash::run(&args, output),
         Some(Command::Verify(args)) => verify::run(&args, output),

@@ -28,7 +28,16 @@ pub struct Centred {
 /// Where the network has no layer.
 #[must_use]
 pub fn centre(network: &Folded) -> Centred {
-    let norm = &network.config.normalization;
+    centre_owned(network.clone())
+}
+
+/// The same in place, for networks that are too large to have twice.
+///
+/// # Panics
+/// Where the network has no layer.
+#[must_use]
+pub fn centre_owned(mut network: Folded) -> Centred {
+    let norm = network.config.normalization.clone();
     let r_c: Vec<u8> = norm
         .mean
         .iter()
@@ -40,10 +49,9 @@ pub fn centre(network: &Folded) -> Centred {
         .zip(&r_c)
         .map(|(m, &r)| f32::from(r) - 255.0 * m)
         .collect();
-    let mut network = network.clone();
     let channels = r_c.len();
     let centred = centred_normalization(&r_c);
-    if *norm == centred {
+    if norm == centred {
         // Already so; scaling by a factor that rounds to almost 1 would move weights.
         return Centred {
             network,

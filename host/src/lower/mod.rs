@@ -17,6 +17,7 @@ mod error;
 mod integer;
 mod kernel;
 mod plan;
+mod post_training;
 mod quantize;
 mod read;
 mod simulate;
@@ -24,7 +25,7 @@ mod specs;
 mod winograd;
 
 pub use calibrate::{ActivationRanges, calibrate};
-pub use centre::{Centred, INPUT_STEP, centre, layer_name};
+pub use centre::{Centred, INPUT_STEP, centre, centre_owned, layer_name};
 pub use choice::{Prefer, Storage, all_candidates, choose, choose_encoding, take};
 pub use emit::{Emitted, emit};
 pub use encode::{
@@ -35,6 +36,8 @@ pub use error::LowerError;
 pub use integer::{IntLayer, IntNet, LayerQuant, one_sided_sum};
 pub use kernel::{candidates, check_kernels, choose_kernel, computes, predicted_cycles};
 pub use plan::{MemoryPlan, PlannedLayer, layer_in, plan};
+pub use post_training::post_training;
+pub(crate) use post_training::weight_steps;
 pub use quantize::quantize;
 pub use read::from_blob;
 pub use simulate::{accuracy, argmax, simulate};

@@ -76,8 +76,11 @@ pub fn magnitude_scores(network: &Vgg) -> Result<Vec<Vec<f32>>> {
 #[must_use]
 pub fn top(scores: &[f32], n: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
-    order.truncate(n);
+    if n < order.len() {
+        // The order of all is not needed, and long in coming for 100 million weights.
+        order.select_nth_unstable_by(n, |&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
+        order.truncate(n);
+    }
     order.sort_unstable();
     order
 }
@@ -91,5 +94,14 @@ mod tests {
         assert_eq!(top(&[0.1, 3.0, 2.0, 3.0], 2), [1, 3]);
         assert_eq!(top(&[1.0, 1.0, 1.0], 2), [0, 1]);
         assert_eq!(top(&[1.0], 5), [0]);
+        assert_eq!(top(&[2.0, 1.0], 0), [0usize; 0]);
+        let scores: Vec<f32> = (0..500).map(|i| (i * 7919 % 31) as f32).collect();
+        let mut sorted: Vec<usize> = (0..500).collect();
+        sorted.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
+        for n in [1, 17, 250, 499, 500] {
+            let mut expected = sorted[..n].to_vec();
+            expected.sort_unstable();
+            assert_eq!(top(&scores, n), expected);
+        }
     }
 }

@@ -41,6 +41,14 @@ fn nothing() -> Dataset {
 /// Fits `actions` and gives them with the policy and its costs.
 fn fitted(targets: Targets, actions: &[[f32; 2]]) -> (Vec<Vec<f32>>, PrunePolicy, Costs) {
     let config = VggConfig::preset("vgg-small").expect("known");
+    fitted_in(config, targets, actions)
+}
+
+fn fitted_in(
+    config: VggConfig,
+    targets: Targets,
+    actions: &[[f32; 2]],
+) -> (Vec<Vec<f32>>, PrunePolicy, Costs) {
     let network = Vgg::new(config, &mut Rng::new(1), &Device::Cpu).expect("valid");
     let rankings = Rankings {
         channels: vec![],
@@ -132,6 +140,30 @@ fn weights_are_cut_as_far_as_flash_asks_and_where_the_agent_says() {
     assert!(costs.flash_bytes <= 90_000, "{}", costs.flash_bytes);
     assert!(costs.flash_bytes > 80_000, "{}", costs.flash_bytes);
     assert!(policy.elements[5] < policy.elements[4]);
+}
+
+/// Hidden layers have widths as convolutions do; the last layer has none.
+#[test]
+fn hidden_layers_are_fitted_too() {
+    let config = VggConfig {
+        hidden: vec![96, 64],
+        ..VggConfig::preset("vgg-small").expect("known")
+    };
+    let actions = [[0.5, 1.0]; 9];
+    for budget in [4_000_000, 12_000_000] {
+        let (applied, policy, costs) = fitted_in(config.clone(), cycles(budget), &actions);
+        assert!(costs.cycles <= budget, "{} of {budget}", costs.cycles);
+        assert_eq!((policy.channels.len(), policy.elements.len()), (8, 9));
+        for (i, full) in [(6, 96), (7, 64)] {
+            let share = policy.channels[i] as f32 / full as f32;
+            assert!((applied[i][0] - share).abs() < 1e-6, "{applied:?}");
+        }
+        assert_eq!(applied[8][0], 1.0);
+    }
+    // Macs and bytes are those of the narrowed network, the hidden layers' included.
+    let (_, policy, costs) = fitted_in(config.clone(), cycles(1), &actions);
+    assert_eq!(policy.channels, [8, 8, 8, 8, 16, 16, 8, 8]);
+    assert_eq!(costs.macs, config.with_widths(&policy.channels).macs());
 }
 
 #[test]

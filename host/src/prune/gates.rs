@@ -212,6 +212,40 @@ mod tests {
     }
 
     #[test]
+    fn hidden_layers_are_gated_by_feature() -> Result<()> {
+        let config = VggConfig {
+            hidden: vec![12],
+            ..VggConfig::preset("vgg-small").expect("known")
+        };
+        let network = Vgg::new(config, &mut Rng::new(1), &Device::Cpu).expect("valid");
+        let l1 = crate::prune::ChannelCriterion::L1;
+        let rankings = Rankings {
+            channels: crate::prune::channel_scores(&network, l1, None)?,
+            elements: vec![],
+        };
+        assert_eq!(rankings.channels[6].len(), 12);
+        let gated = Gated::new(&network, &rankings, vec![0.5; 8])?;
+        gated.shares[6].set(&Tensor::new(&[0f32], &Device::Cpu)?)?;
+        let ones = Tensor::ones((3, 12), candle_core::DType::F32, &Device::Cpu)?;
+        let rows = gated.gate(6, &ones)?.to_vec2::<f32>()?;
+        let open: f32 = rows[0].iter().sum();
+        assert!(rows[0] == rows[2] && (open - 6.6).abs() < 0.2, "{open}");
+        // The forward pass asks for every gate, the hidden layer's included.
+        let x = Tensor::from_vec(
+            Rng::new(2).normals(3 * 2 * 1024),
+            (3, 2, 32, 32),
+            &Device::Cpu,
+        )?;
+        let loss = gated
+            .forward_train(&x, &mut Rng::new(0))?
+            .sqr()?
+            .sum_all()?;
+        let grads = loss.backward()?;
+        assert!(gated.shares.iter().all(|share| grads.get(share).is_some()));
+        Ok(())
+    }
+
+    #[test]
     fn the_penalty_has_a_gradient_for_every_share() -> Result<()> {
         let gated = gated();
         let penalty = gated.regularizer(0, 1)?.expect("a term");

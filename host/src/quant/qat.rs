@@ -3,7 +3,7 @@
 use super::fake_quant::{fake_quant_relu, fake_quant_weight};
 use super::rate::soft_bits;
 use crate::data::{Dataset, plain_batch};
-use crate::lower::{ActivationRanges, Bits, Centred, LayerQuant, clip};
+use crate::lower::{ActivationRanges, Bits, Centred, LayerQuant, weight_steps};
 use crate::nn::{Parameter, Rng, channel_bias, conv3x3, global_avg_pool, linear, max_pool2};
 use crate::vgg::{LayerKind, Model, Pool, VggConfig};
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -51,16 +51,8 @@ impl QatNet {
         let clips: Vec<f32> = (0..layers.len())
             .map(|i| ranges.clip(i, bits[i].a))
             .collect();
-        let steps = layers.iter().zip(bits).enumerate().map(|(i, (l, b))| {
-            if i + 1 == layers.len() {
-                // One step for all logits, so that raw accumulators compare.
-                return vec![clip::weight_step(&l.weight, b.w); l.shape.c_out];
-            }
-            l.weight
-                .chunks_exact(l.shape.fan_in())
-                .map(|row| clip::weight_step(row, b.w))
-                .collect()
-        });
+        let steps = layers.iter().zip(bits).enumerate();
+        let steps = steps.map(|(i, (l, b))| weight_steps(l, i + 1 == layers.len(), b.w));
         Self::with(centred, bits, steps.collect(), &clips, device)
     }
 

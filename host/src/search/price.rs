@@ -220,6 +220,31 @@ mod tests {
         assert!(sparse.flash_bytes < full.flash_bytes / 2);
     }
 
+    /// ImageNet's VGG-16 with all weights at a byte: 138 M parameters, larger than any
+    /// microcontroller, counted exactly all the same.
+    #[test]
+    fn vgg16_for_imagenet_has_its_exact_bytes_and_macs() {
+        let config = VggConfig::preset("vgg16-imagenet").expect("known");
+        let bits = [Bits { w: 8, a: 8 }; 16];
+        let storage = Storage::dense(u32::MAX);
+        let price = price(&config, (&bits, &bits), &[1.0; 16], &storage).expect("runs");
+        assert_eq!(price.costs.macs, 15_470_264_320);
+        let biases = 4_224 + 4_096 + 4_096 + 1_000;
+        // The three channels of the image are stored as four.
+        let weights = config.parameters() - biases + 9 * 64;
+        let fixed = HEADER_BYTES + 16 * LAYER_BYTES + biases * REQUANT_BYTES;
+        assert_eq!(price.costs.flash_bytes, (weights + fixed) as u64);
+        assert_eq!(price.costs.flash_bytes, 138_453_104);
+        // On a board every map of 224x224 is too large, and said to be.
+        let small = Storage::dense(120_000);
+        let refused = super::price(&config, (&bits, &bits), &[1.0; 16], &small).expect("runs");
+        let named: Vec<&str> = refused.too_large.iter().map(|(n, _)| n.as_str()).collect();
+        assert!(
+            named.contains(&"conv0") && named.contains(&"conv1"),
+            "{named:?}"
+        );
+    }
+
     #[test]
     fn what_does_not_fit_is_named_and_counted() {
         let price = small(Bits { w: 8, a: 8 }, 1.0, 30_000);
