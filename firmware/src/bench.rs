@@ -28,6 +28,12 @@ pub static WEIGHTS: Weights = Weights::new();
 pub struct Weights([u8; 4 * WEIGHT_WORDS]);
 
 impl Weights {
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     const fn new() -> Self {
         let words = bench::weight_block();
         let mut bytes = [0; 4 * WEIGHT_WORDS];

@@ -2,7 +2,8 @@
 //!
 //! `no_std`, no allocation. [`semantics`] says what every executor computes, [`spec`]
 //! describes one layer, [`weights`], [`coding`] and [`act`] say how numbers lie in memory,
-//! [`blob`] is the file that the board runs, [`message`] is how host and board talk, [`bench`]
+//! [`blob`] is the file that the board runs, [`envelope`] its signature, [`message`] is how host
+//! and board talk, [`update`] how a network is replaced, [`bench`]
 //! makes the data of a layer benchmark on both sides from one seed, [`pattern`] that of
 //! tests at the edges.
 //!
@@ -13,11 +14,13 @@ pub mod act;
 pub mod bench;
 pub mod blob;
 pub mod coding;
+pub mod envelope;
 pub mod message;
 pub mod narrow;
 pub mod pattern;
 pub mod semantics;
 pub mod spec;
+pub mod update;
 pub mod weights;
 pub mod winograd;
 

@@ -8,6 +8,8 @@ use crate::CRC32;
 use crate::blob::BlobError;
 use crate::pattern::Pattern;
 use crate::spec::{Abilities, Ability, LayerSpec, SpecError};
+#[cfg(feature = "update")]
+use crate::update::{UpdateError, UpdateReply, UpdateRequest};
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
@@ -19,12 +21,15 @@ pub const SCHEMA: u32 = {
         CRC32.checksum(include_bytes!("bench.rs")) ^ CRC32.checksum(include_bytes!("pattern.rs")),
         CRC32.checksum(include_bytes!("blob/error.rs")),
         CRC32.checksum(include_bytes!("winograd.rs")),
+        CRC32.checksum(include_bytes!("update.rs"))
+            ^ CRC32.checksum(include_bytes!("envelope.rs")).rotate_left(1),
     ];
     parts[0].rotate_left(1)
         ^ parts[1].rotate_left(2)
         ^ parts[2].rotate_left(3)
         ^ parts[3].rotate_left(4)
         ^ parts[4].rotate_left(5)
+        ^ parts[5].rotate_left(6)
 };
 
 /// Layers that a reply can time; a blob with more is refused by the board.
@@ -65,6 +70,10 @@ pub enum Request<'a> {
     BenchLayer(BenchLayer),
     /// How much of the stack was ever used?
     Stack,
+    /// Replace the network; firmware without two slots takes it for a damaged frame.
+    #[cfg(feature = "update")]
+    #[serde(borrow)]
+    Update(UpdateRequest<'a>),
 }
 
 /// One layer to time; see [`crate::bench`] for its data.
@@ -97,6 +106,9 @@ pub enum Reply {
     Stack(Stack),
     /// The request could not be carried out.
     Error(DeviceError),
+    /// To [`Request::Update`].
+    #[cfg(feature = "update")]
+    Update(UpdateReply),
 }
 
 /// What a board says of itself.
@@ -205,6 +217,9 @@ pub enum DeviceError {
         /// Index of the block of output channels.
         block: u16,
     },
+    /// An update does not go on.
+    #[cfg(feature = "update")]
+    Update(UpdateError),
 }
 
 /// A frame that is not one.

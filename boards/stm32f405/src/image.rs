@@ -46,7 +46,14 @@ pub unsafe fn arena() -> &'static mut [u8] {
     unsafe { core::slice::from_raw_parts_mut(range.start as *mut u8, range.len()) }
 }
 
+/// Addresses of the flash behind the ELF.
+#[cfg(any(feature = "signed", feature = "update"))]
+pub fn blob_range() -> Range<usize> {
+    between(&raw const _blob_start, &raw const _blob_end)
+}
+
 /// The flash behind the ELF, whatever it holds.
+#[cfg(not(any(feature = "signed", feature = "update")))]
 pub fn blob() -> &'static [u8] {
     bytes(between(&raw const _blob_start, &raw const _blob_end))
 }

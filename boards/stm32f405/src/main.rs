@@ -4,7 +4,11 @@
 
 mod clock;
 mod fault;
+#[cfg(any(feature = "signed", feature = "update"))]
+mod flash;
 mod image;
+#[cfg(any(feature = "signed", feature = "update"))]
+mod networks;
 mod reg;
 mod rtt;
 mod usart;
@@ -48,7 +52,11 @@ fn main() -> ! {
     };
     // SAFETY: called once; the linker gives these addresses to nothing else.
     let arena = unsafe { image::arena() };
-    App::new(board, image::blob(), arena, FRAME).run()
+    #[cfg(not(any(feature = "signed", feature = "update")))]
+    let networks = image::blob();
+    #[cfg(any(feature = "signed", feature = "update"))]
+    let networks = networks::of_this_board();
+    App::new(board, networks, arena, FRAME).run()
 }
 
 impl Board for Stm32f405 {

@@ -11,6 +11,12 @@ pub const RCC_APB1ENR: Reg = Reg(0x4002_3840);
 pub const RCC_APB2ENR: Reg = Reg(0x4002_3844);
 pub const PWR_CR: Reg = Reg(0x4000_7000);
 pub const FLASH_ACR: Reg = Reg(0x4002_3c00);
+#[cfg(any(feature = "signed", feature = "update"))]
+pub const FLASH_KEYR: Reg = Reg(0x4002_3c04);
+#[cfg(any(feature = "signed", feature = "update"))]
+pub const FLASH_SR: Reg = Reg(0x4002_3c0c);
+#[cfg(any(feature = "signed", feature = "update"))]
+pub const FLASH_CR: Reg = Reg(0x4002_3c10);
 pub const GPIOA_MODER: Reg = Reg(0x4002_0000);
 pub const GPIOA_AFRH: Reg = Reg(0x4002_0024);
 pub const GPIOC_MODER: Reg = Reg(0x4002_0800);

@@ -2,6 +2,7 @@
 
 use super::board::Board;
 use super::cycles::{LayerTimes, Stopwatch};
+use super::networks::Networks;
 use super::paint;
 use crate::engine::{EngineError, Network};
 use crate::{bench, kernels};
@@ -12,15 +13,24 @@ use shared::message::{
     Bench, BenchLayer, DeviceError, Features, Hello, Infer, MAX_CLASSES, MAX_LAYERS, Reply,
     Request, SCHEMA, Stack, decode,
 };
+#[cfg(feature = "update")]
+use shared::update::UpdateRequest;
 
 /// What requests work on.
-pub(super) struct Device<'a, B: Board> {
-    pub(super) board: &'a mut B,
-    pub(super) arena: &'a mut [u8],
+pub(super) struct Device<'a, 'b, B: Board, N> {
+    pub(super) board: &'b mut B,
+    pub(super) arena: &'b mut [u8],
     pub(super) blob: Result<Blob<'a>, BlobError>,
+    #[cfg(feature = "update")]
+    pub(super) networks: &'b mut N,
+    #[cfg(not(feature = "update"))]
+    pub(super) networks: core::marker::PhantomData<N>,
+    /// Set where the answer is that of [`Networks::finish`].
+    #[cfg(feature = "update")]
+    pub(super) finishes: &'b mut bool,
 }
 
-impl<B: Board> Device<'_, B> {
+impl<'a, B: Board, N: Networks<'a>> Device<'a, '_, B, N> {
     /// Decodes `frame` in place and answers it.
     pub(super) fn answer(mut self, frame: &mut [u8]) -> Reply {
         let result = match decode::<Request>(frame) {
@@ -28,6 +38,8 @@ impl<B: Board> Device<'_, B> {
             Ok(Request::Infer { image, paint }) => self.infer(image, paint),
             Ok(Request::BenchLayer(request)) => self.bench(&request),
             Ok(Request::Stack) => Ok(self.stack()),
+            #[cfg(feature = "update")]
+            Ok(Request::Update(request)) => self.update(request),
             Err(_) => Err(DeviceError::BadFrame),
         };
         result.unwrap_or_else(Reply::Error)
@@ -94,6 +106,13 @@ impl<B: Board> Device<'_, B> {
             output_crc32,
             fast: kernels::is_fast(&request.spec),
         }))
+    }
+
+    #[cfg(feature = "update")]
+    fn update(&mut self, request: UpdateRequest) -> Result<Reply, DeviceError> {
+        *self.finishes = matches!(request, UpdateRequest::Finish);
+        let reply = self.networks.update(request).map_err(DeviceError::Update)?;
+        Ok(Reply::Update(reply))
     }
 
     fn stack(&self) -> Reply {

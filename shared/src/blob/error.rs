@@ -1,5 +1,7 @@
 //! Why a blob is refused.
 
+#[cfg(feature = "signed")]
+use crate::envelope::SignatureError;
 use crate::spec::SpecError;
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +66,9 @@ pub enum Malformed {
     },
     /// A buffer lies outside the stated arena, or over another that is still needed.
     Arena,
+    /// The firmware runs signed networks only, and not this one.
+    #[cfg(feature = "signed")]
+    Signature(SignatureError),
 }
 
 impl core::fmt::Display for BlobError {
