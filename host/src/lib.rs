@@ -1,7 +1,7 @@
 //! Pressboard's host side: from a trained VGG and images to verified firmware.
 //!
 //! Data flows one way: [`data`] and [`vgg`] → search ([`prune`], [`quant`], driven by
-//! [`agent`] and scored by [`reward`]) → [`lower`] → blob → [`board`] → [`report`].
+//! [`agent`] and scored by [`reward`]) → [`lower`] → blob (→ [`sign`]) → [`board`] → [`report`].
 //! A module knows the ones before it, never the ones after.
 
 pub mod agent;
@@ -17,4 +17,5 @@ pub mod report;
 pub mod reward;
 pub mod run;
 pub mod search;
+pub mod sign;
 pub mod vgg;

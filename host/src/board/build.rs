@@ -2,6 +2,7 @@
 
 use super::{BoardError, BoardSpec};
 use shared::spec::Abilities;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -23,38 +24,114 @@ const SCRUBBED: &[&str] = &[
     "RUSTC",
     "RUSTDOC",
 ];
+/// Names the file of the public key that firmware with the feature `signed` trusts.
+const TRUST: &str = "PRESSBOARD_TRUST";
 /// Lines of cargo's output that an error shows.
 const SHOWN_LINES: usize = 30;
 
-/// Builds the firmware of a board, adding Rust's target if it is missing: with all kernels,
-/// or with some. The path of the ELF.
+/// Which firmware to build; the default has all kernels, one place for a network, and runs
+/// anybody's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Build {
+    /// Only these kernels.
+    pub kernels: Option<Abilities>,
+    /// Run only networks signed with the public key in this file.
+    pub trust: Option<PathBuf>,
+    /// Have two slots, so that the network can be replaced.
+    pub two_slots: bool,
+}
+
+impl Build {
+    /// Whether the firmware writes its own flash, which QEMU's machines do not let it.
+    #[must_use]
+    pub fn writes_flash(&self) -> bool {
+        self.trust.is_some() || self.two_slots
+    }
+
+    /// Most bytes that a network may have, signature included.
+    #[must_use]
+    pub fn network_limit(&self, board: &BoardSpec) -> u32 {
+        let blob = &board.blob;
+        match (self.two_slots, &self.trust) {
+            (true, _) => blob.slot_bytes - super::spec::SLOT_HEADER,
+            (false, Some(_)) => blob.ledger() - blob.base,
+            (false, None) => blob.bytes,
+        }
+    }
+
+    /// What tells firmware that writes its flash apart.
+    fn kind(&self) -> &'static str {
+        match (&self.trust, self.two_slots) {
+            (Some(_), true) => "signed-update",
+            (Some(_), false) => "signed",
+            (None, _) => "update",
+        }
+    }
+
+    /// The board's Cargo features, where they are not the default ones.
+    fn features(&self) -> Option<String> {
+        let kernels = self.kernels.iter().flat_map(|all| all.iter());
+        let mut features: Vec<&str> = kernels.map(|k| k.name()).collect();
+        features.extend(self.trust.is_some().then_some("signed"));
+        features.extend(self.two_slots.then_some("update"));
+        (*self != Self::default()).then(|| features.join(","))
+    }
+}
+
+/// Builds the firmware of a board, adding Rust's target if it is missing. The path of the
+/// ELF.
 ///
 /// # Errors
 /// [`BoardError::Build`] with what cargo said.
-pub fn firmware(board: &BoardSpec, kernels: Option<Abilities>) -> Result<PathBuf, BoardError> {
+pub fn firmware(board: &BoardSpec, build: &Build) -> Result<PathBuf, BoardError> {
     add_target(board)?;
     let mut what = format!("the firmware of {}", board.name);
-    // Firmware with some kernels goes to a folder of its own, where it overwrites no other.
-    let (folder, options) = match kernels {
-        None => ("boards".to_string(), vec![]),
-        Some(kernels) => {
-            let names: Vec<&str> = kernels.iter().map(|k| k.name()).collect();
-            what += &format!(" with {}", names.join(", "));
-            let features = names.join(",");
-            let options = ["--no-default-features", "--features", &features];
-            (
-                "boards-some".to_string(),
-                options.map(String::from).to_vec(),
-            )
+    let mut options = Vec::new();
+    if let Some(features) = build.features() {
+        what += &format!(" with {}", features.replace(',', ", "));
+        if build.kernels.is_some() {
+            options.push("--no-default-features".to_string());
         }
+        options.extend(["--features".to_string(), features]);
+    }
+    // What is built otherwise goes to a folder of its own, where it overwrites no other.
+    let folder = match (&build.kernels, build.writes_flash()) {
+        (None, false) => "boards",
+        (Some(_), false) => "boards-some",
+        (_, true) => "boards-update",
     };
     let target_dir = target_folder().join(folder);
     let elf = target_dir
         .join(&board.target)
         .join("release")
         .join(&board.name);
-    cargo_build(&board.folder, &target_dir, &options, &what, &elf)?;
+    let trust = build.trust.as_deref();
+    let make = || cargo_build(&board.folder, &target_dir, &options, trust, &what, &elf);
+    if build.writes_flash() {
+        return set_aside(&target_dir, &elf, build.kind(), make);
+    }
+    make()?;
     Ok(elf)
+}
+
+/// Makes one of several ELFs that share a folder with all they are made of, one at a time,
+/// and keeps it under a name of its own.
+fn set_aside(
+    target_dir: &Path,
+    elf: &Path,
+    kind: &str,
+    make: impl FnOnce() -> Result<(), BoardError>,
+) -> Result<PathBuf, BoardError> {
+    let error = |e: std::io::Error| BoardError::file(target_dir, e);
+    std::fs::create_dir_all(target_dir).map_err(error)?;
+    let turn = File::create(target_dir.join("turn")).map_err(error)?;
+    turn.lock().map_err(error)?;
+    make()?;
+    let kept = elf.with_extension(kind);
+    let copy = tempfile::NamedTempFile::new_in(target_dir).map_err(error)?;
+    std::fs::copy(elf, copy.path()).map_err(error)?;
+    copy.persist(&kept).map_err(|e| error(e.error))?;
+    Ok(kept)
 }
 
 /// Builds the plugin for QEMU. The path of the library.
@@ -65,7 +142,7 @@ pub fn qemu_plugin() -> Result<PathBuf, BoardError> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("qemu-plugin");
     let target_dir = target_folder().join("qemu-plugin");
     let library = target_dir.join("release/libpressboard_qemu_plugin.so");
-    cargo_build(&folder, &target_dir, &[], "the QEMU plugin", &library)?;
+    cargo_build(&folder, &target_dir, &[], None, "the QEMU plugin", &library)?;
     Ok(library)
 }
 
@@ -79,6 +156,7 @@ fn cargo_build(
     folder: &Path,
     target_dir: &Path,
     options: &[String],
+    trust: Option<&Path>,
     what: &str,
     product: &Path,
 ) -> Result<(), BoardError> {
@@ -93,6 +171,11 @@ fn cargo_build(
         .env("CARGO_TARGET_DIR", target_dir);
     for name in SCRUBBED.iter().filter(|&&name| name != "CARGO_TARGET_DIR") {
         cargo.env_remove(name);
+    }
+    cargo.env_remove(TRUST);
+    if let Some(key) = trust {
+        let key = key.canonicalize().map_err(|e| BoardError::file(key, e))?;
+        cargo.env(TRUST, key);
     }
     let output = cargo.output().map_err(|e| BoardError::Build {
         what: what.into(),

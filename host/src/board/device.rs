@@ -7,6 +7,7 @@ use shared::message::{
     self, BenchLayer, DeviceError, Hello, MAX_REPLY, MAX_REQUEST, Reply, Request, SCHEMA, Stack,
     encode,
 };
+use shared::update::Status;
 use std::time::{Duration, Instant};
 
 /// How long a reply may take: the largest layer on the slowest engine.
@@ -15,6 +16,18 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(300);
 const START_UP: Duration = Duration::from_secs(20);
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
+/// What a device is, and what its firmware takes.
+pub(super) struct Identity {
+    /// The name that it was asked for by.
+    pub name: String,
+    /// What executes the firmware.
+    pub engine: Engine,
+    /// Identity of the firmware.
+    pub build_id: u32,
+    /// Most bytes of a network.
+    pub network_limit: u32,
+}
+
 /// The firmware behind a link.
 pub(super) struct Device<L> {
     link: L,
@@ -22,10 +35,11 @@ pub(super) struct Device<L> {
     name: String,
     engine: Engine,
     build_id: u32,
+    network_limit: u32,
     /// Whether the firmware runs and is in step with us.
-    loaded: bool,
+    pub(super) loaded: bool,
     /// The blob in flash, to be put there again after a restart.
-    blob: Option<Vec<u8>>,
+    pub(super) blob: Option<Vec<u8>>,
     /// Bytes that have come and are no whole frame yet.
     received: Vec<u8>,
 }
@@ -37,19 +51,14 @@ struct Answer {
 }
 
 impl<L: Link> Device<L> {
-    pub(super) fn new(
-        link: L,
-        spec: BoardSpec,
-        name: String,
-        engine: Engine,
-        build_id: u32,
-    ) -> Self {
+    pub(super) fn new(link: L, spec: BoardSpec, identity: Identity) -> Self {
         Self {
             link,
             spec,
-            name,
-            engine,
-            build_id,
+            name: identity.name,
+            engine: identity.engine,
+            build_id: identity.build_id,
+            network_limit: identity.network_limit,
             loaded: false,
             blob: None,
             received: Vec::new(),
@@ -58,7 +67,7 @@ impl<L: Link> Device<L> {
 
     /// Starts the firmware if it does not run, or after an error that may have left a late
     /// reply under way.
-    fn ensure_loaded(&mut self) -> Result<(), BoardError> {
+    pub(super) fn ensure_loaded(&mut self) -> Result<(), BoardError> {
         if self.loaded { Ok(()) } else { self.load() }
     }
 
@@ -110,6 +119,33 @@ impl<L: Link> Device<L> {
             });
         }
         Ok(())
+    }
+
+    pub(super) fn check_size(&self, network: &[u8]) -> Result<(), BoardError> {
+        let (need, limit) = (network.len(), self.network_limit as usize);
+        if need <= limit {
+            return Ok(());
+        }
+        Err(BoardError::BlobTooLarge {
+            board: self.name.clone(),
+            need,
+            limit,
+        })
+    }
+
+    /// Asks without restarting the board first, whatever went wrong before, and gives its
+    /// reply, refusals included.
+    pub(super) fn ask_running(&mut self, request: &Request) -> Result<Reply, BoardError> {
+        let answer = self.exchange(request, REPLY_TIMEOUT)?;
+        Ok(answer.reply)
+    }
+
+    pub(super) fn refused(&self, request: &'static str, error: DeviceError) -> BoardError {
+        BoardError::Refused {
+            board: self.name.clone(),
+            request,
+            error,
+        }
     }
 
     fn ask(&mut self, request: &Request) -> Result<Answer, BoardError> {
@@ -188,7 +224,7 @@ impl<L: Link> Device<L> {
         }
     }
 
-    fn unexpected(&self, request: &'static str, reply: &Reply) -> BoardError {
+    pub(super) fn unexpected(&self, request: &'static str, reply: &Reply) -> BoardError {
         BoardError::Unexpected {
             board: self.name.clone(),
             request,
@@ -258,14 +294,7 @@ impl<L: Link> Board for Device<L> {
     }
 
     fn flash(&mut self, blob: &[u8]) -> Result<(), BoardError> {
-        let limit = self.spec.blob.bytes as usize;
-        if blob.len() > limit {
-            return Err(BoardError::BlobTooLarge {
-                board: self.name.clone(),
-                need: blob.len(),
-                limit,
-            });
-        }
+        self.check_size(blob)?;
         self.blob = Some(blob.to_vec());
         self.load()?;
         self.link.rest();
@@ -315,6 +344,14 @@ impl<L: Link> Board for Device<L> {
             reply => Err(self.unexpected("stack", &reply)),
         }
     }
+
+    fn slots(&mut self) -> Result<Status, BoardError> {
+        self.slots_now()
+    }
+
+    fn update(&mut self, network: &[u8], self_test: u32) -> Result<Status, BoardError> {
+        self.replace(network, self_test)
+    }
 }
 
 /// Whether a reply answers something earlier: a greeting that was sent more than once, or
@@ -332,6 +369,7 @@ fn name_of(request: &Request) -> &'static str {
         Request::Infer { .. } => "infer",
         Request::BenchLayer(_) => "bench",
         Request::Stack => "stack",
+        Request::Update(_) => "update",
     }
 }
 

@@ -1,7 +1,10 @@
 //! What can go wrong between here and a board.
 
 use super::virt::Fault;
+use crate::sign;
+use shared::blob::{BlobError, Malformed};
 use shared::message::{DeviceError, FrameError};
+use shared::update::UpdateError;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -68,6 +71,9 @@ pub enum BoardError {
         /// The function that the fault's PC lies in.
         function: Option<String>,
     },
+    /// The board has lost its power.
+    #[error("the board has no power")]
+    Unpowered,
     /// No reply came.
     #[error("no reply from {board} to {request} within {} s{}", .waited.as_secs(), said(.log))]
     Silent {
@@ -162,10 +168,8 @@ impl BoardError {
             Self::Stale { .. } => "flash it again, and close other tools that use the probe".into(),
             Self::NoCrystal { .. } => "check the crystal and `hse_hz` in board.toml".into(),
             Self::BlobTooLarge { .. } => "compress further, or take a board with more flash".into(),
-            Self::Refused {
-                error: DeviceError::TooLarge { .. },
-                ..
-            } => "compress further: the activations and scratch must fit the board's SRAM".into(),
+            Self::Unpowered => "check the supply and the cable, then run again".into(),
+            Self::Refused { error, .. } => return refusal_hint(error),
             Self::Qemu(_) => "use --engine in-process, which needs no QEMU".into(),
             _ => return None,
         })
@@ -216,9 +220,72 @@ fn refusal(error: &DeviceError) -> String {
             "layer {layer} needs the kernel {}, which the firmware was built without",
             kernel.name()
         ),
-        DeviceError::Blob(error) => format!("its blob is not usable ({error:?})"),
+        DeviceError::Blob(error) => format!("its blob is not usable: {}", blob(error)),
+        DeviceError::Update(error) => update_refusal(error),
         other => format!("{other:?}"),
     }
+}
+
+fn blob(error: &BlobError) -> String {
+    match error.what {
+        Malformed::Signature(error) => sign::describe(&error),
+        _ => format!("{error:?}"),
+    }
+}
+
+fn update_refusal(error: &UpdateError) -> String {
+    use UpdateError as E;
+    match error {
+        E::NotBegun => "no update is under way: the board was reset meanwhile".into(),
+        E::Order { next } => format!("it waits for byte {next}"),
+        E::Length { limit } => format!("a slot takes {limit} bytes"),
+        E::Flash => "its flash controller reported an error".into(),
+        E::Verify { offset } => {
+            format!("its flash does not hold what was written at byte {offset}")
+        }
+        E::Blob(error) => blob(error),
+        E::NotBuilt { layer, kernel } => refusal(&DeviceError::NotBuilt {
+            layer: *layer,
+            kernel: *kernel,
+        }),
+        E::CannotRun { need, limit } if need > limit => {
+            format!("it needs {need} bytes of SRAM, there are {limit}")
+        }
+        E::CannotRun { .. } => "the network cannot run there".into(),
+        E::SelfTest { expected, got } => {
+            format!("the network failed its self-test: checksum {got:08x}, expected {expected:08x}")
+        }
+        E::Worn => "no room is left to note another version".into(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// What to try after a refusal.
+fn refusal_hint(error: &DeviceError) -> Option<String> {
+    use UpdateError as E;
+    let text = match error {
+        DeviceError::TooLarge { .. } | DeviceError::Update(E::CannotRun { .. }) => {
+            "compress further: the activations and scratch must fit the board's SRAM"
+        }
+        DeviceError::Blob(e) | DeviceError::Update(E::Blob(e)) => match &e.what {
+            Malformed::Signature(error) => sign::hint(error),
+            _ => "copy the blob again, or make it anew with `compress`",
+        },
+        DeviceError::BadFrame => "`flash --two-slots` first, if this was an update",
+        DeviceError::Update(E::NotBegun | E::Order { .. }) => {
+            "run the update again; the network that ran before still runs"
+        }
+        DeviceError::Update(E::Length { .. }) => "compress further, or flash one large network",
+        DeviceError::Update(E::Flash | E::Verify { .. }) => {
+            "check the supply (2.7 V at least), run again; the sector may be worn out"
+        }
+        DeviceError::Update(E::SelfTest { .. }) => {
+            "the old network runs on; `bench` shows whether a kernel is wrong"
+        }
+        DeviceError::Update(E::Worn) => "erase the chip with a debug probe, then `flash`",
+        _ => return None,
+    };
+    Some(text.into())
 }
 
 fn said(log: &[String]) -> String {

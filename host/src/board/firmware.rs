@@ -1,7 +1,7 @@
 //! A built firmware: what the host must know of its ELF.
 
 use super::stack::{self, LIMIT_PERCENT, StackBound};
-use super::{BoardError, BoardSpec, build};
+use super::{BoardError, BoardSpec, Build, build};
 use object::elf::{PT_LOAD, SHT_PROGBITS};
 use object::read::elf::{ElfFile32, FileHeader, ProgramHeader, SectionHeader};
 use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, SymbolKind};
@@ -52,7 +52,7 @@ impl Firmware {
     /// Where cargo fails, the ELF lacks what it must have, or could take more than
     /// [`LIMIT_PERCENT`] of the board's stack.
     pub fn build(board: &BoardSpec) -> Result<Self, BoardError> {
-        Self::build_with(board, None)
+        Self::built(board, &Build::default())
     }
 
     /// As [`build`](Self::build), with some kernels only.
@@ -60,7 +60,21 @@ impl Firmware {
     /// # Errors
     /// As [`build`](Self::build).
     pub fn build_with(board: &BoardSpec, kernels: Option<Abilities>) -> Result<Self, BoardError> {
-        let firmware = Self::read(&build::firmware(board, kernels)?)?;
+        Self::built(
+            board,
+            &Build {
+                kernels,
+                ..Build::default()
+            },
+        )
+    }
+
+    /// As [`build`](Self::build), of another kind.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn built(board: &BoardSpec, kind: &Build) -> Result<Self, BoardError> {
+        let firmware = Self::read(&build::firmware(board, kind)?)?;
         let limit = board.sram.stack_bytes / 100 * LIMIT_PERCENT;
         if firmware.stack.bytes <= limit {
             return Ok(firmware);

@@ -25,21 +25,28 @@ pub mod stack;
 mod table;
 mod timed;
 mod timing;
+mod update;
 pub mod virt;
 
+pub use build::Build;
 pub use code::{CodeSizes, Part};
 pub use error::BoardError;
 pub use firmware::{Firmware, Function};
-pub use open::{EngineChoice, Options, can_use_qemu, connected_probes, open, open_with, qemu_hint};
+pub use open::{
+    EngineChoice, Options, can_use_qemu, connected_probes, open, open_built, open_in_process,
+    open_with, qemu_hint,
+};
 pub use spec::BoardSpec;
 pub use table::LatencyTable;
 pub use timed::TimedBoard;
 pub use timing::{
     Extent, LayerTiming, TimingError, agrees_with_direct, expected_crc32, time_layer,
 };
+pub use update::self_test_crc32;
 
 use cycle_model::Interval;
 use shared::message::{BenchLayer, Hello, Stack};
+use shared::update::Status;
 
 /// What executes the firmware.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,6 +181,20 @@ pub trait Board: Send {
     /// # Errors
     /// As [`hello`](Self::hello).
     fn stack(&mut self) -> Result<Stack, BoardError>;
+
+    /// What is in the slots of firmware that has two.
+    ///
+    /// # Errors
+    /// [`BoardError::Refused`] where it has none.
+    fn slots(&mut self) -> Result<Status, BoardError>;
+
+    /// Puts a network into the slot that does not run, has it checked and tried, and runs
+    /// it from now on; `self_test` is what [`self_test_crc32`] says of it. Whatever goes
+    /// wrong, the device goes on with the network that it has.
+    ///
+    /// # Errors
+    /// [`BoardError::Refused`] with the reason, by name.
+    fn update(&mut self, network: &[u8], self_test: u32) -> Result<Status, BoardError>;
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! From a board's name to a board.
 
-use super::device::Device;
+use super::device::{Device, Identity};
 use super::qemu::{self, QemuLink};
 use super::rtt::ProbeLink;
 use super::virt::probe::Handle;
 use super::virt::{Machine, Parts};
-use super::{Board, BoardError, BoardSpec, Engine, Firmware, build, spec};
+use super::{Board, BoardError, BoardSpec, Build, Engine, Firmware, spec};
 use probe_rs::probe::Probe;
 use probe_rs::probe::list::Lister;
 use shared::spec::Abilities;
@@ -49,14 +49,54 @@ pub fn open_with(
     options: Options,
     kernels: Option<Abilities>,
 ) -> Result<Box<dyn Board>, BoardError> {
+    let build = Build {
+        kernels,
+        ..Build::default()
+    };
+    open_built(name, options, &build)
+}
+
+/// As [`open`], with a firmware of another kind.
+///
+/// # Errors
+/// As [`open`]; [`BoardError::Qemu`] for firmware that writes its flash.
+pub fn open_built(
+    name: &str,
+    options: Options,
+    build: &Build,
+) -> Result<Box<dyn Board>, BoardError> {
     let (spec, emulated) = spec::find(name)?;
     let probe = if emulated {
         None
     } else {
         Some(real_probe(&spec)?)
     };
-    let firmware = Firmware::build_with(&spec, kernels)?;
-    open_firmware(name, spec, firmware, probe, options)
+    let firmware = Firmware::built(&spec, build)?;
+    open_firmware(name, spec, firmware, build, (probe, None), options)
+}
+
+/// A virtual board in process together with its microcontroller, for whoever wants to cut
+/// its power.
+///
+/// # Errors
+/// As [`open`]; [`BoardError::Unknown`] where `name` is no virtual board's.
+pub fn open_in_process(name: &str, build: &Build) -> Result<(Box<dyn Board>, Handle), BoardError> {
+    let (spec, emulated) = spec::find(name)?;
+    if !emulated {
+        return Err(BoardError::Unknown {
+            name: format!("{name} in process"),
+            known: vec![format!("{}{name}", spec::VIRTUAL_PREFIX)],
+        });
+    }
+    let firmware = Firmware::built(&spec, build)?;
+    let machine = Handle::new(new_machine(&spec, &firmware)?);
+    let options = Options {
+        engine: EngineChoice::InProcess,
+        verbose: false,
+    };
+    let behind = (None, Some(machine.clone()));
+    let board = open_firmware(name, spec, firmware, build, behind, options)?;
+    Ok((board, machine))
 }
 
 /// As [`open`], with a firmware that is built already.
@@ -64,45 +104,47 @@ fn open_firmware(
     name: &str,
     spec: BoardSpec,
     firmware: Firmware,
-    probe: Option<Probe>,
+    build: &Build,
+    (probe, machine): (Option<Probe>, Option<Handle>),
     options: Options,
 ) -> Result<Box<dyn Board>, BoardError> {
-    let build_id = firmware.build_id;
     let engine = match (&probe, options.engine) {
         (Some(_), _) => Engine::Probe,
         (None, EngineChoice::InProcess) => Engine::InProcess,
         (None, EngineChoice::Qemu) => Engine::Qemu,
-        (None, EngineChoice::Auto) if can_use_qemu(&spec) => Engine::Qemu,
+        (None, EngineChoice::Auto) if can_use_qemu(&spec) && !build.writes_flash() => Engine::Qemu,
         (None, EngineChoice::Auto) => Engine::InProcess,
     };
+    let identity = Identity {
+        name: name.into(),
+        engine,
+        build_id: firmware.build_id,
+        network_limit: build.network_limit(&spec),
+    };
     if engine == Engine::Qemu {
+        if build.writes_flash() {
+            let reason = "its flash cannot be written, as this firmware does";
+            return Err(BoardError::Qemu(reason.into()));
+        }
         if !qemu::is_installed() {
             return Err(BoardError::Qemu(format!("not found ({})", qemu_hint())));
         }
-        let link = QemuLink::new(&spec, firmware, build::qemu_plugin()?)?;
-        return Ok(Box::new(Device::new(
-            link,
-            spec,
-            name.into(),
-            engine,
-            build_id,
-        )));
+        let link = QemuLink::new(&spec, firmware, super::build::qemu_plugin()?)?;
+        return Ok(Box::new(Device::new(link, spec, identity)));
     }
     let (probe, machine) = match probe {
         Some(probe) => (probe, None),
         None => {
-            let machine = Handle::new(machine(&spec, &firmware)?);
+            let machine = match machine {
+                Some(machine) => machine,
+                None => Handle::new(new_machine(&spec, &firmware)?),
+            };
             (machine.probe(), Some(machine))
         }
     };
-    let link = ProbeLink::attach(probe, &spec, firmware, machine, options.verbose)?;
-    Ok(Box::new(Device::new(
-        link,
-        spec,
-        name.into(),
-        engine,
-        build_id,
-    )))
+    let mut link = ProbeLink::attach(probe, &spec, firmware, machine, options.verbose)?;
+    link.has_two_slots(build.two_slots);
+    Ok(Box::new(Device::new(link, spec, identity)))
 }
 
 /// Whether the board's machine can run on the QEMU that is installed, if one is.
@@ -120,7 +162,7 @@ pub fn qemu_hint() -> &'static str {
     "apt install qemu-system-arm"
 }
 
-fn machine(spec: &BoardSpec, firmware: &Firmware) -> Result<Machine, BoardError> {
+fn new_machine(spec: &BoardSpec, firmware: &Firmware) -> Result<Machine, BoardError> {
     let parts = Parts {
         flash: spec.flash_geometry(),
         sram_base: spec.sram.base,

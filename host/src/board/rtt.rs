@@ -4,12 +4,13 @@
 
 use super::link::Link;
 use super::log::Log;
+use super::spec::{BlobSpec, SLOT_HEADER};
 use super::virt::probe::Handle;
 use super::{BoardError, BoardSpec, Firmware};
 use cycle_model::Interval;
 use probe_rs::flashing::DownloadOptions;
 use probe_rs::rtt::{Rtt, ScanRegion};
-use probe_rs::{Core, Permissions, Session, probe::Probe};
+use probe_rs::{Core, MemoryInterface, Permissions, Session, probe::Probe};
 use std::time::{Duration, Instant};
 
 /// Up channel of the log, of replies; down channel of requests.
@@ -31,7 +32,9 @@ pub(super) struct ProbeLink {
     control_block: u64,
     firmware: Firmware,
     firmware_loaded: bool,
-    blob_base: u32,
+    blob: BlobSpec,
+    /// Whether the firmware looks for headers of slots, which a blob by the probe has not.
+    two_slots: bool,
     log: Log,
     /// The microcontroller itself, where it is ours.
     machine: Option<Handle>,
@@ -51,21 +54,27 @@ impl ProbeLink {
             .map_err(|e| BoardError::probe("attaching to the chip", e))?;
         let control_block = u64::from(firmware.rtt_control_block()?);
         let log = Log::new(&firmware.elf, verbose)?;
-        let blob_base = spec.blob.base;
         Ok(Self {
             session,
             rtt: None,
             control_block,
             firmware,
             firmware_loaded: false,
-            blob_base,
+            blob: spec.blob,
+            two_slots: false,
             log,
             machine,
         })
     }
 
+    /// Says whether the firmware has two slots.
+    pub(super) fn has_two_slots(&mut self, two_slots: bool) {
+        self.two_slots = two_slots;
+    }
+
     fn program(&mut self, blob: Option<&[u8]>) -> Result<(), BoardError> {
         let error = |e| BoardError::probe("programming flash", e);
+        self.firmware_loaded = self.firmware_loaded || self.holds_firmware()?;
         let mut loader = self.session.target().flash_loader();
         if !self.firmware_loaded {
             for (address, bytes) in &self.firmware.sections {
@@ -74,14 +83,36 @@ impl ProbeLink {
         }
         if let Some(blob) = blob {
             loader
-                .add_data(u64::from(self.blob_base), blob)
+                .add_data(u64::from(self.blob.base), blob)
                 .map_err(error)?;
+            // A header that was left would speak of a network that is gone, or win.
+            for header in self.blob.headers().into_iter().filter(|_| self.two_slots) {
+                loader
+                    .add_data(u64::from(header), &[0xff; SLOT_HEADER as usize])
+                    .map_err(error)?;
+            }
         }
         let mut options = DownloadOptions::default();
         options.verify = true;
         loader.commit(&mut self.session, options).map_err(error)?;
         self.firmware_loaded = true;
         Ok(())
+    }
+
+    /// Whether flash holds the firmware already: a board in the field keeps what it has.
+    fn holds_firmware(&mut self) -> Result<bool, BoardError> {
+        let mut core = core(&mut self.session)?;
+        core.halt(Duration::from_secs(1))
+            .map_err(|e| BoardError::probe("halting the core", e))?;
+        for (address, bytes) in &self.firmware.sections {
+            let mut found = vec![0; bytes.len()];
+            core.read(u64::from(*address), &mut found)
+                .map_err(|e| BoardError::probe("reading flash", e))?;
+            if found != *bytes {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Resets the core and waits until the firmware has set RTT up anew.
@@ -121,6 +152,9 @@ fn core(session: &mut Session) -> Result<Core<'_>, BoardError> {
 
 /// An error if the virtual board's core has stopped at a fault.
 fn check_fault(machine: Option<&Handle>, firmware: &Firmware) -> Result<(), BoardError> {
+    if machine.is_some_and(|handle| handle.with(|machine| !machine.is_powered())) {
+        return Err(BoardError::Unpowered);
+    }
     match machine.and_then(|handle| handle.with(|machine| machine.fault())) {
         Some(fault) => Err(BoardError::Faulted {
             fault,

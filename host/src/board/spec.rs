@@ -28,7 +28,7 @@ pub struct BoardSpec {
     /// Flash memory.
     pub flash: FlashSpec,
     /// Where the blob lies.
-    pub blob: Region,
+    pub blob: BlobSpec,
     /// Main SRAM.
     pub sram: SramSpec,
     /// What emulates the board.
@@ -54,13 +54,34 @@ pub struct FlashSpec {
     pub dcache_lines: u8,
 }
 
-/// A range of flash.
+/// The flash for blobs: one of all of it, or two slots and a ledger of versions behind them.
 #[derive(Debug, Clone, Copy, Deserialize)]
-pub struct Region {
+pub struct BlobSpec {
     /// Address of the first byte.
     pub base: u32,
     /// Bytes.
     pub bytes: u32,
+    /// Addresses of the slots; the first is `base`.
+    pub slots: [u32; 2],
+    /// Bytes of each.
+    pub slot_bytes: u32,
+}
+
+/// Bytes of a slot's header, at its end (`firmware::update::slot`).
+pub const SLOT_HEADER: u32 = firmware::update::slot::HEADER_BYTES;
+
+impl BlobSpec {
+    /// Address of the ledger, behind the second slot.
+    #[must_use]
+    pub fn ledger(&self) -> u32 {
+        self.slots[1] + self.slot_bytes
+    }
+
+    /// Addresses of the slots' headers.
+    #[must_use]
+    pub fn headers(&self) -> [u32; 2] {
+        self.slots.map(|slot| slot + self.slot_bytes - SLOT_HEADER)
+    }
 }
 
 /// Main SRAM.
@@ -128,6 +149,12 @@ impl BoardSpec {
         }
         if self.blob.base < self.flash.base || blob_end > end(self.flash.base, self.flash.bytes) {
             return Err("[blob] lies outside of [flash]".into());
+        }
+        let [first, second] = self.blob.slots.map(u64::from);
+        let slot = u64::from(self.blob.slot_bytes);
+        let apart = first == u64::from(self.blob.base) && second >= first + slot;
+        if !apart || second + slot >= blob_end || slot <= u64::from(SLOT_HEADER) {
+            return Err("the slots of [blob] overlap, or leave no room for the ledger".into());
         }
         if self.sram.stack_bytes >= self.sram.bytes {
             return Err("the stack takes all of [sram]".into());
@@ -231,6 +258,12 @@ mod tests {
         let text = text.replace("name = \"stm32f405\"", "name = \"small\"");
         for (from, to, reason) in [
             ("bytes = 0xe_0000", "bytes = 0xf_0000", "outside of [flash]"),
+            (
+                "slot_bytes = 0x6_0000",
+                "slot_bytes = 0x7_0000",
+                "the slots",
+            ),
+            ("slot_bytes = 0x6_0000", "slot_bytes = 0x100", "the slots"),
             (
                 "stack_bytes = 0x2000",
                 "stack_bytes = 0x2_0000",

@@ -2,9 +2,10 @@
 
 use super::hint::Complaint;
 use crate::run::{RunConfig, RunFolder, files};
+use crate::sign;
 use crate::vgg::Vgg;
 use anyhow::Result;
-use shared::blob::{Blob, MAGIC};
+use shared::blob::{Blob, BlobError, MAGIC, Malformed};
 use shared::message::Hello;
 use shared::spec::Ability;
 use std::path::{Path, PathBuf};
@@ -113,15 +114,28 @@ pub(super) fn open_blob(path: &Path) -> Result<BlobFile> {
 pub(super) fn check_flashed(hello: &Hello, file: &BlobFile) -> Result<(), Complaint> {
     let (header, board) = (*file.blob().header(), hello.board.as_str());
     if hello.blob != Ok(header.crc32) {
-        let found = match &hello.blob {
-            Ok(crc) => format!("one with checksum {crc:08x}"),
-            Err(error) => describe(error),
+        let what = match &hello.blob {
+            Ok(crc) => format!(
+                "{board} has another blob in flash than was written: one with checksum {crc:08x}"
+            ),
+            Err(BlobError {
+                what: Malformed::Signature(error),
+                ..
+            }) => format!("{board} refuses the blob: {}", sign::describe(error)),
+            Err(error) => format!(
+                "{board} has another blob in flash than was written: {}",
+                describe(error)
+            ),
         };
-        return Err(Complaint::check(format!(
-            "{board} has another blob in flash than was written: {found}"
-        ))
-        .at(file.path.display())
-        .try_("flash it again; check the supply and the debug cable"));
+        return Err(Complaint::check(what)
+            .at(file.path.display())
+            .try_(match &hello.blob {
+                Err(BlobError {
+                    what: Malformed::Signature(error),
+                    ..
+                }) => sign::hint(error),
+                _ => "flash it again; check the supply and the debug cable",
+            }));
     }
     for (i, layer) in file.blob().layers().enumerate() {
         let kernel = Ability::of(layer.spec());
@@ -179,6 +193,7 @@ pub(super) fn describe(error: &shared::blob::BlobError) -> String {
         M::Crc { stated, computed } => {
             format!("damaged: the checksum is {computed:#010x}, the file states {stated:#010x}")
         }
+        M::Signature(error) => sign::describe(&error),
         M::Layer(spec) => format!("a layer makes no sense ({spec:?})"),
         other => format!("{other:?}"),
     };

@@ -1,8 +1,12 @@
 //! Which board a command works on.
 
 use super::output::Output;
-use crate::board::{Board, BoardError, Engine, EngineChoice, Options, open, qemu_hint};
+use crate::board::{
+    Board, BoardError, Build, Engine, EngineChoice, Options, open_built, qemu_hint,
+};
+use crate::sign::PublicKey;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// The board that is used where none is named.
 pub(super) const DEFAULT: &str = "virtual-stm32f405";
@@ -55,6 +59,14 @@ impl BoardArgs {
     /// # Errors
     /// [`BoardError`].
     pub fn open(&self, output: &Output) -> Result<Box<dyn Board>, BoardError> {
+        self.open_built(output, &Build::default())
+    }
+
+    /// As [`open`](Self::open), with a firmware that is built otherwise.
+    ///
+    /// # Errors
+    /// [`BoardError`].
+    pub fn open_built(&self, output: &Output, build: &Build) -> Result<Box<dyn Board>, BoardError> {
         let engine = match self.engine {
             EngineArg::Auto => EngineChoice::Auto,
             EngineArg::InProcess => EngineChoice::InProcess,
@@ -64,13 +76,42 @@ impl BoardArgs {
             engine,
             verbose: output.is_verbose(),
         };
-        let board = open(self.name(), options)?;
-        if board.engine() == Engine::InProcess && self.engine == EngineArg::Auto {
+        let board = open_built(self.name(), options, build)?;
+        let wanted = self.engine == EngineArg::Auto && !build.writes_flash();
+        if board.engine() == Engine::InProcess && wanted {
             output.ui().say(&format!(
                 "  no qemu-system-arm found: timing in process, several times slower ({})",
                 qemu_hint()
             ));
         }
         Ok(board)
+    }
+}
+
+/// Options that make another firmware.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct FirmwareArgs {
+    /// Firmware that runs only networks signed with this public key.
+    #[arg(long, value_name = "KEY.pub")]
+    trust: Option<PathBuf>,
+    /// Firmware with two slots, whose network `update` can replace.
+    #[arg(long)]
+    two_slots: bool,
+}
+
+impl FirmwareArgs {
+    /// What to build; `two_slots` whether asked for or not.
+    ///
+    /// # Errors
+    /// [`crate::sign::SignError`] where the file holds no public key.
+    pub fn build(&self, two_slots: bool) -> anyhow::Result<Build> {
+        if let Some(path) = &self.trust {
+            PublicKey::read(path)?;
+        }
+        Ok(Build {
+            trust: self.trust.clone(),
+            two_slots: two_slots || self.two_slots,
+            ..Build::default()
+        })
     }
 }

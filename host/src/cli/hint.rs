@@ -11,6 +11,7 @@ use crate::data::DataError;
 use crate::lower::LowerError;
 use crate::nn::StoreError;
 use crate::run::RunError;
+use crate::sign::SignError;
 use crate::vgg::{VggConfig, VggError};
 use serde_json::{Value, json};
 use std::fmt::{self, Display, Formatter};
@@ -156,6 +157,9 @@ fn known(error: &(dyn std::error::Error + 'static)) -> Option<Advice> {
     }
     if let Some(e) = error.downcast_ref::<LowerError>() {
         return advice(None, lower(e));
+    }
+    if let Some(e) = error.downcast_ref::<SignError>() {
+        return advice(None, Some(e.hint()));
     }
     if let Some(e) = error.downcast_ref::<RunError>() {
         return advice(None, e.hint());

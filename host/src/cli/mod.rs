@@ -17,6 +17,7 @@ mod hint;
 mod input;
 mod inspect;
 mod lower;
+mod key;
 mod output;
 mod report;
 mod settings;
@@ -25,6 +26,7 @@ mod summary;
 mod table;
 mod train;
 mod units;
+mod update;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -72,6 +74,12 @@ enum Command {
     Bench(bench::Args),
     /// Write firmware and a blob to a board.
     Flash(flash::Args),
+    /// Put another network onto a device that runs, without reflashing its firmware.
+    Update(update::Args),
+    /// Make a pair of keys, so that devices run only what you sign.
+    Key(key::Args),
+    /// Sign a blob.
+    Sign(key::SignFileArgs),
     /// Compare a board's logits with the host's integer simulation.
     Verify(verify::Args),
     /// List the boards that are known and the probes that are connected.
@@ -105,6 +113,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Lower(args)) => lower::run(&args, output),
         Some(Command::Bench(args)) => bench::run(&args, output),
         Some(Command::Flash(args)) => flash::run(&args, output),
+        Some(Command::Update(args)) => update::run(&args, output),
+        Some(Command::Key(args)) => key::run(&args, output),
+        Some(Command::Sign(args)) => key::sign(&args, output),
         Some(Command::Verify(args)) => verify::run(&args, output),
         Some(Command::Boards(args)) => boards::run(&args, output),
         Some(Command::Inspect(args)) => inspect::run(&args, output),

@@ -1,7 +1,7 @@
 //! `verify`: the board's logits against the host's integer simulation, image by image.
 
 use super::artifact::{self, BlobFile};
-use super::board::BoardArgs;
+use super::board::{BoardArgs, FirmwareArgs};
 use super::hint::Complaint;
 use super::input::DataArgs;
 use super::output::Output;
@@ -32,6 +32,8 @@ pub(super) struct Args {
     data: DataArgs,
     #[command(flatten)]
     board: BoardArgs,
+    #[command(flatten)]
+    firmware: FirmwareArgs,
 }
 
 /// Runs the command.
@@ -45,7 +47,9 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
             .try_("copy the file again, or make it anew with `compress`")
     })?;
     let test = test_images(args, &net)?;
-    let mut board = args.board.open(output)?;
+    let mut board = args
+        .board
+        .open_built(output, &args.firmware.build(false)?)?;
     let n = wanted(args, &*board, test.len(), output)?;
     let host = simulate(&net, &test.images[..n * test.image_bytes()])?;
     let ran = on_board(&mut *board, &file, &test, n, output)?;

@@ -64,7 +64,14 @@ fn device(answers: &[&[Reply]]) -> Device<Scripted> {
         waiting: Vec::new(),
     };
     let spec = crate::board::spec::find("stm32f405").unwrap().0;
-    Device::new(link, spec, "stm32f405".into(), Engine::Probe, 7)
+    let network_limit = spec.blob.bytes;
+    let identity = Identity {
+        name: "stm32f405".into(),
+        engine: Engine::Probe,
+        build_id: 7,
+        network_limit,
+    };
+    Device::new(link, spec, identity)
 }
 
 fn stack() -> Reply {

@@ -6,6 +6,7 @@ use super::decode::{DecodeCache, Marker};
 use super::flash::Flash;
 use super::parts::{Parts, address_space};
 use super::reads::data_read;
+use super::tear::Cut;
 use cycle_model::{Instr, Interval, Meter};
 use rsemu::core::error::Error as MapError;
 use rsemu::core::space::AddressSpace;
@@ -49,6 +50,7 @@ pub struct Machine {
     pub(super) core: Core,
     pub(super) cpu: ArmV7m,
     pub(super) space: Arc<AddressSpace>,
+    flash: Flash,
     code: [DecodeCache; 2],
     /// The registers that the fast core does not know, as of the last fallback.
     shadow: Regs,
@@ -104,6 +106,7 @@ impl Machine {
             shadow: cpu.regs(),
             cpu,
             space,
+            flash,
             code,
             interrupts: false,
             fallback_only: false,
@@ -148,6 +151,7 @@ impl Machine {
 
     /// Runs the reset sequence: the stack pointer and PC come from the vector table.
     pub fn reset(&mut self) {
+        self.flash.reset();
         self.cpu.request_reset();
         self.cpu.step();
         self.fault = None;
@@ -160,7 +164,7 @@ impl Machine {
     /// Executes up to `budget` instructions, or until the core halts.
     pub fn run(&mut self, budget: u32) {
         let mut left = budget;
-        while left > 0 && !self.halted {
+        while left > 0 && !self.halted && self.flash.is_powered() {
             if self.interrupts || self.fallback_only || !self.breakpoints.is_empty() {
                 left -= 1;
                 self.step();
@@ -372,6 +376,33 @@ impl Machine {
                 let offset = address.wrapping_sub(window.base);
                 (offset < window.bytes.len()).then_some((&*window.bytes, offset))
             })
+    }
+
+    /// Whether the power is on.
+    pub fn is_powered(&self) -> bool {
+        self.flash.is_powered()
+    }
+
+    /// Plans when the power goes, at an operation of the flash counted from now, or that it
+    /// does not.
+    pub fn cut_power_at(&mut self, cut: Option<Cut>) {
+        self.flash.cut_at(cut);
+    }
+
+    /// Turns the power on, with SRAM as it happens to be, and resets.
+    pub fn power_on(&mut self) {
+        let sram = &self.core.sram.bytes;
+        let mut rng = shared::bench::Rng::new(self.flash.operations() as u32);
+        for offset in (0..sram.len()).step_by(4) {
+            sram.set_word(offset, rng.next());
+        }
+        self.flash.cut_at(None);
+        self.reset();
+    }
+
+    /// Words programmed and sectors erased since the last [`cut_power_at`](Self::cut_power_at).
+    pub fn flash_operations(&self) -> u64 {
+        self.flash.operations()
     }
 
     /// Replaces contents of flash without a programming algorithm; addresses beyond it are

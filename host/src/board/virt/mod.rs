@@ -20,10 +20,12 @@ mod parts;
 mod peripherals;
 pub mod probe;
 mod reads;
+mod tear;
 mod transfer;
 
 pub use machine::{Fault, Machine};
 pub use parts::Parts;
+pub use tear::{Cut, Tear};
 
 #[cfg(test)]
 mod tests;
