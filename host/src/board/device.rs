@@ -42,6 +42,10 @@ pub(super) struct Device<L> {
     pub(super) blob: Option<Vec<u8>>,
     /// Bytes that have come and are no whole frame yet.
     received: Vec<u8>,
+    /// How long a reply may take.
+    reply_timeout: Duration,
+    /// How long a start-up may take.
+    start_up: Duration,
 }
 
 /// A reply and the intervals that were counted while it was made.
@@ -62,7 +66,15 @@ impl<L: Link> Device<L> {
             loaded: false,
             blob: None,
             received: Vec::new(),
+            reply_timeout: REPLY_TIMEOUT,
+            start_up: START_UP,
         }
+    }
+
+    /// Waits no longer than this for whatever comes.
+    #[cfg(test)]
+    pub(super) fn wait_for(&mut self, timeout: Duration) {
+        (self.reply_timeout, self.start_up) = (timeout, timeout);
     }
 
     /// Starts the firmware if it does not run, or after an error that may have left a late
@@ -76,7 +88,10 @@ impl<L: Link> Device<L> {
         self.loaded = false;
         self.link.load(self.blob.as_deref())?;
         let hello = self.greet()?;
-        self.check(&hello)?;
+        if let Err(error) = self.check(&hello) {
+            self.link.forget();
+            return Err(error);
+        }
         self.loaded = true;
         Ok(())
     }
@@ -87,13 +102,13 @@ impl<L: Link> Device<L> {
         loop {
             // A zero ends whatever half a frame the firmware may have.
             self.link.send(&[0])?;
-            match self.exchange(&Request::Hello, ASK_AGAIN) {
+            match self.exchange(&Request::Hello, ASK_AGAIN.min(self.start_up)) {
                 Ok(Answer {
                     reply: Reply::Hello(hello),
                     ..
                 }) => return Ok(hello),
                 Ok(answer) => return Err(self.unexpected("hello", &answer.reply)),
-                Err(BoardError::Silent { .. }) if started.elapsed() < START_UP => {}
+                Err(BoardError::Silent { .. }) if started.elapsed() < self.start_up => {}
                 Err(e) => return Err(e),
             }
         }
@@ -136,7 +151,7 @@ impl<L: Link> Device<L> {
     /// Asks without restarting the board first, whatever went wrong before, and gives its
     /// reply, refusals included.
     pub(super) fn ask_running(&mut self, request: &Request) -> Result<Reply, BoardError> {
-        let answer = self.exchange(request, REPLY_TIMEOUT)?;
+        let answer = self.exchange(request, self.reply_timeout)?;
         Ok(answer.reply)
     }
 
@@ -150,7 +165,7 @@ impl<L: Link> Device<L> {
 
     fn ask(&mut self, request: &Request) -> Result<Answer, BoardError> {
         self.ensure_loaded()?;
-        let answer = self.exchange(request, REPLY_TIMEOUT);
+        let answer = self.exchange(request, self.reply_timeout);
         self.link.rest();
         self.loaded = answer.is_ok();
         match answer? {
@@ -168,6 +183,9 @@ impl<L: Link> Device<L> {
 
     fn exchange(&mut self, request: &Request, timeout: Duration) -> Result<Answer, BoardError> {
         self.link.intervals()?;
+        // What came after the last answer answers nothing that is asked from now on.
+        self.link.drain()?;
+        self.received.clear();
         let (mut scratch, mut frame) = (vec![0; MAX_REQUEST], vec![0; MAX_REQUEST]);
         let len = encode(request, &mut scratch, &mut frame).map_err(|_| self.oversized(request))?;
         self.link.send(&frame[..len])?;

@@ -156,6 +156,9 @@ pub enum BoardError {
     },
 }
 
+/// Attempts after an error that the same firmware may give again.
+const FEW: u32 = 3;
+
 impl BoardError {
     /// What to try, where something can be.
     #[must_use]
@@ -164,6 +167,8 @@ impl BoardError {
             Self::NoProbe { board, .. } => {
                 format!("connect a probe (SWD) and power the board, or use virtual-{board}")
             }
+            Self::Probe { .. } => "check the debug cable and the supply, close other tools".into(),
+            Self::Frame { .. } => "check the cable: it is noisy, or too long".into(),
             Self::Silent { .. } => "run again with -v to see what the firmware logs".into(),
             Self::Stale { .. } => "flash it again, and close other tools that use the probe".into(),
             Self::NoCrystal { .. } => "check the crystal and `hse_hz` in board.toml".into(),
@@ -185,6 +190,29 @@ impl BoardError {
                 ..
             } => Some((*need, *limit)),
             _ => None,
+        }
+    }
+
+    /// How often it is worth asking again, of `patience` attempts: not at all where the
+    /// answer is final, a few times where the firmware may do the same again, as long as
+    /// wanted where somebody may put things right.
+    #[must_use]
+    pub fn worth(&self, patience: u32) -> u32 {
+        match self {
+            Self::Probe { .. }
+            | Self::NoProbe { .. }
+            | Self::Unpowered
+            | Self::Frame { .. }
+            | Self::Stale { .. } => patience,
+            Self::Silent { .. }
+            | Self::Qemu(_)
+            | Self::Faulted { .. }
+            | Self::Unexpected { .. }
+            | Self::Refused {
+                error: DeviceError::BadFrame,
+                ..
+            } => patience.min(FEW),
+            _ => 0,
         }
     }
 

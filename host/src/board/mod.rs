@@ -22,6 +22,7 @@ mod qemu;
 mod rtt;
 pub mod spec;
 pub mod stack;
+mod steady;
 mod table;
 mod timed;
 mod timing;
@@ -37,6 +38,7 @@ pub use open::{
     open_with, qemu_hint,
 };
 pub use spec::BoardSpec;
+pub use steady::{Patience, Steady, Tell};
 pub use table::LatencyTable;
 pub use timed::TimedBoard;
 pub use timing::{

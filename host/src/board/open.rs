@@ -2,13 +2,14 @@
 
 use super::device::{Device, Identity};
 use super::qemu::{self, QemuLink};
-use super::rtt::ProbeLink;
+use super::rtt::{ProbeLink, Reopen};
 use super::virt::probe::Handle;
 use super::virt::{Machine, Parts};
 use super::{Board, BoardError, BoardSpec, Build, Engine, Firmware, spec};
 use probe_rs::probe::Probe;
 use probe_rs::probe::list::Lister;
 use shared::spec::Abilities;
+use std::sync::{Mutex, PoisonError};
 
 /// How a virtual board is emulated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -132,17 +133,18 @@ fn open_firmware(
         let link = QemuLink::new(&spec, firmware, super::build::qemu_plugin()?)?;
         return Ok(Box::new(Device::new(link, spec, identity)));
     }
-    let (probe, machine) = match probe {
-        Some(probe) => (probe, None),
-        None => {
+    let (reopen, machine): (Reopen, _) = match (probe, machine) {
+        (Some(probe), _) => (reopen(probe, spec.clone()), None),
+        (None, machine) => {
             let machine = match machine {
                 Some(machine) => machine,
                 None => Handle::new(new_machine(&spec, &firmware)?),
             };
-            (machine.probe(), Some(machine))
+            let again = machine.clone();
+            (Box::new(move || again.plugged()), Some(machine))
         }
     };
-    let mut link = ProbeLink::attach(probe, &spec, firmware, machine, options.verbose)?;
+    let mut link = ProbeLink::attach(reopen, &spec, firmware, machine, options.verbose)?;
     link.has_two_slots(build.two_slots);
     Ok(Box::new(Device::new(link, spec, identity)))
 }
@@ -183,6 +185,15 @@ pub fn connected_probes() -> Vec<String> {
         .iter()
         .map(ToString::to_string)
         .collect()
+}
+
+/// Gives the probe that was opened already first, and looks for it again later.
+fn reopen(probe: Probe, spec: BoardSpec) -> Reopen {
+    let first = Mutex::new(Some(probe));
+    Box::new(move || {
+        let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        first.map_or_else(|| real_probe(&spec), Ok)
+    })
 }
 
 fn real_probe(spec: &BoardSpec) -> Result<Probe, BoardError> {

@@ -25,9 +25,15 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause between two looks at a real board that has nothing to say.
 const POLL: Duration = Duration::from_micros(300);
 
+/// Opens the probe, again where it was unplugged.
+pub(super) type Reopen = Box<dyn Fn() -> Result<Probe, BoardError> + Send>;
+
 /// A connection through a debug probe.
 pub(super) struct ProbeLink {
-    session: Session,
+    /// `None` after an error, until the next load attaches anew.
+    session: Option<Session>,
+    reopen: Reopen,
+    chip: String,
     rtt: Option<Rtt>,
     control_block: u64,
     firmware: Firmware,
@@ -43,19 +49,19 @@ pub(super) struct ProbeLink {
 impl ProbeLink {
     /// Attaches to the chip. `machine` is the one behind the probe, if that is virtual.
     pub(super) fn attach(
-        probe: Probe,
+        reopen: Reopen,
         spec: &BoardSpec,
         firmware: Firmware,
         machine: Option<Handle>,
         verbose: bool,
     ) -> Result<Self, BoardError> {
-        let session = probe
-            .attach(spec.chip.as_str(), Permissions::default())
-            .map_err(|e| BoardError::probe("attaching to the chip", e))?;
+        let session = attach(reopen()?, &spec.chip)?;
         let control_block = u64::from(firmware.rtt_control_block()?);
         let log = Log::new(&firmware.elf, verbose)?;
         Ok(Self {
-            session,
+            session: Some(session),
+            reopen,
+            chip: spec.chip.clone(),
             rtt: None,
             control_block,
             firmware,
@@ -75,7 +81,8 @@ impl ProbeLink {
     fn program(&mut self, blob: Option<&[u8]>) -> Result<(), BoardError> {
         let error = |e| BoardError::probe("programming flash", e);
         self.firmware_loaded = self.firmware_loaded || self.holds_firmware()?;
-        let mut loader = self.session.target().flash_loader();
+        let session = self.session.as_mut().ok_or_else(detached)?;
+        let mut loader = session.target().flash_loader();
         if !self.firmware_loaded {
             for (address, bytes) in &self.firmware.sections {
                 loader.add_data(u64::from(*address), bytes).map_err(error)?;
@@ -94,7 +101,7 @@ impl ProbeLink {
         }
         let mut options = DownloadOptions::default();
         options.verify = true;
-        loader.commit(&mut self.session, options).map_err(error)?;
+        loader.commit(session, options).map_err(error)?;
         self.firmware_loaded = true;
         Ok(())
     }
@@ -113,6 +120,72 @@ impl ProbeLink {
             }
         }
         Ok(true)
+    }
+
+    fn load_now(&mut self, blob: Option<&[u8]>) -> Result<(), BoardError> {
+        if self.session.is_none() {
+            self.session = Some(attach((self.reopen)()?, &self.chip)?);
+        }
+        self.program(blob)?;
+        self.restart()
+    }
+
+    /// An error for want of power is that, whatever the probe calls it.
+    fn explain(&self, error: BoardError) -> BoardError {
+        let is_dark = |handle: &Handle| handle.with(|machine| !machine.is_powered());
+        match &self.machine {
+            Some(handle) if is_dark(handle) => BoardError::Unpowered,
+            _ => error,
+        }
+    }
+
+    fn send_now(&mut self, bytes: &[u8]) -> Result<(), BoardError> {
+        let mut core = core(&mut self.session)?;
+        let channel = self.rtt.as_mut().and_then(|rtt| rtt.down_channel(REQUESTS));
+        let channel = channel.ok_or_else(|| no_channel("sending a request"))?;
+        let (mut rest, mut progress) = (bytes, Instant::now());
+        while !rest.is_empty() {
+            let sent = channel
+                .write(&mut core, rest)
+                .map_err(|e| BoardError::probe("sending over RTT", e))?;
+            rest = &rest[sent..];
+            if sent > 0 {
+                progress = Instant::now();
+            } else if progress.elapsed() > SEND_TIMEOUT {
+                return Err(no_channel("sending a request: the firmware takes nothing"));
+            }
+            // On a virtual board, looking at the status is what makes time pass.
+            core.status()
+                .map_err(|e| BoardError::probe("reading the core's status", e))?;
+            check_fault(self.machine.as_ref(), &self.firmware)?;
+        }
+        Ok(())
+    }
+
+    fn receive_now(&mut self, bytes: &mut Vec<u8>) -> Result<(), BoardError> {
+        let mut core = core(&mut self.session)?;
+        let rtt = self
+            .rtt
+            .as_mut()
+            .ok_or_else(|| no_channel("waiting for a reply"))?;
+        core.status()
+            .map_err(|e| BoardError::probe("reading the core's status", e))?;
+        let mut buffer = [0; 1024];
+        let mut read = |number: usize, buffer: &mut [u8]| match rtt.up_channel(number) {
+            Some(channel) => channel
+                .read(&mut core, buffer)
+                .map_err(|e| BoardError::probe("reading RTT", e)),
+            None => Ok(0),
+        };
+        let logged = read(LOG, &mut buffer)?;
+        self.log.take(&buffer[..logged]);
+        let replied = read(REPLIES, &mut buffer)?;
+        bytes.extend_from_slice(&buffer[..replied]);
+        check_fault(self.machine.as_ref(), &self.firmware)?;
+        if replied == 0 && self.machine.is_none() {
+            std::thread::sleep(POLL);
+        }
+        Ok(())
     }
 
     /// Resets the core and waits until the firmware has set RTT up anew.
@@ -144,17 +217,29 @@ impl ProbeLink {
     }
 }
 
-fn core(session: &mut Session) -> Result<Core<'_>, BoardError> {
+fn attach(probe: Probe, chip: &str) -> Result<Session, BoardError> {
+    probe
+        .attach(chip, Permissions::default())
+        .map_err(|e| BoardError::probe("attaching to the chip", e))
+}
+
+fn detached() -> BoardError {
+    BoardError::Probe {
+        doing: "reaching the core",
+        reason: "the connection is down".into(),
+    }
+}
+
+fn core(session: &mut Option<Session>) -> Result<Core<'_>, BoardError> {
     session
+        .as_mut()
+        .ok_or_else(detached)?
         .core(0)
         .map_err(|e| BoardError::probe("reaching the core", e))
 }
 
 /// An error if the virtual board's core has stopped at a fault.
 fn check_fault(machine: Option<&Handle>, firmware: &Firmware) -> Result<(), BoardError> {
-    if machine.is_some_and(|handle| handle.with(|machine| !machine.is_powered())) {
-        return Err(BoardError::Unpowered);
-    }
     match machine.and_then(|handle| handle.with(|machine| machine.fault())) {
         Some(fault) => Err(BoardError::Faulted {
             fault,
@@ -167,57 +252,29 @@ fn check_fault(machine: Option<&Handle>, firmware: &Firmware) -> Result<(), Boar
 impl Link for ProbeLink {
     fn load(&mut self, blob: Option<&[u8]>) -> Result<(), BoardError> {
         self.rtt = None;
-        self.program(blob)?;
-        self.restart()
+        let loaded = self.load_now(blob);
+        if loaded.is_err() {
+            // Whatever the session has cached of the chip may be wrong: it goes first, so
+            // that the probe is free to be opened again.
+            self.session = None;
+        }
+        loaded.map_err(|e| self.explain(e))
+    }
+
+    fn forget(&mut self) {
+        self.firmware_loaded = false;
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), BoardError> {
-        let mut core = core(&mut self.session)?;
-        let channel = self.rtt.as_mut().and_then(|rtt| rtt.down_channel(REQUESTS));
-        let channel = channel.ok_or_else(|| no_channel("sending a request"))?;
-        let (mut rest, mut progress) = (bytes, Instant::now());
-        while !rest.is_empty() {
-            let sent = channel
-                .write(&mut core, rest)
-                .map_err(|e| BoardError::probe("sending over RTT", e))?;
-            rest = &rest[sent..];
-            if sent > 0 {
-                progress = Instant::now();
-            } else if progress.elapsed() > SEND_TIMEOUT {
-                return Err(no_channel("sending a request: the firmware takes nothing"));
-            }
-            // On a virtual board, looking at the status is what makes time pass.
-            core.status()
-                .map_err(|e| BoardError::probe("reading the core's status", e))?;
-            check_fault(self.machine.as_ref(), &self.firmware)?;
-        }
-        Ok(())
+        self.send_now(bytes).map_err(|e| self.explain(e))
     }
 
     fn receive(&mut self, bytes: &mut Vec<u8>) -> Result<(), BoardError> {
-        let mut core = core(&mut self.session)?;
-        let rtt = self
-            .rtt
-            .as_mut()
-            .ok_or_else(|| no_channel("waiting for a reply"))?;
-        core.status()
-            .map_err(|e| BoardError::probe("reading the core's status", e))?;
-        let mut buffer = [0; 1024];
-        let mut read = |number: usize, buffer: &mut [u8]| match rtt.up_channel(number) {
-            Some(channel) => channel
-                .read(&mut core, buffer)
-                .map_err(|e| BoardError::probe("reading RTT", e)),
-            None => Ok(0),
-        };
-        let logged = read(LOG, &mut buffer)?;
-        self.log.take(&buffer[..logged]);
-        let replied = read(REPLIES, &mut buffer)?;
-        bytes.extend_from_slice(&buffer[..replied]);
-        check_fault(self.machine.as_ref(), &self.firmware)?;
-        if replied == 0 && self.machine.is_none() {
-            std::thread::sleep(POLL);
-        }
-        Ok(())
+        self.receive_now(bytes).map_err(|e| self.explain(e))
+    }
+
+    fn drain(&mut self) -> Result<(), BoardError> {
+        self.receive(&mut Vec::new())
     }
 
     fn intervals(&mut self) -> Result<Vec<Interval>, BoardError> {

@@ -6,9 +6,13 @@
 //! an error that may pass is met by asking again, later each time.
 
 use super::{Board, BoardError, BoardSpec, Engine, Inference, Timing};
+use crate::run::interrupt::requested;
 use shared::message::{BenchLayer, Hello, Stack};
 use shared::update::Status;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How often a wait looks whether it is still wanted.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// How long and how often a board is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +83,8 @@ impl Steady {
                     }
                     return Ok(answer);
                 }
-                Err(error) if error.may_pass() && attempt < self.patience.attempts => {
+                // Who asks to stop waits for no board.
+                Err(error) if attempt < error.worth(self.patience.attempts) && !requested() => {
                     attempt += 1;
                     self.wait(attempt, &error);
                 }
@@ -90,13 +95,22 @@ impl Steady {
 
     fn wait(&mut self, attempt: u32, error: &BoardError) {
         let wait = self.patience.wait(attempt);
-        let hint = error.hint().map_or(String::new(), |hint| format!(" ({hint})"));
+        let hint = error
+            .hint()
+            .map_or(String::new(), |hint| format!(" ({hint})"));
         (self.tell)(&format!(
             "  {error}{hint}; asking again in {} s, {attempt} of {}",
             wait.as_secs(),
             self.patience.attempts
         ));
-        std::thread::sleep(wait);
+        let started = Instant::now();
+        while !requested() {
+            let left = wait.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(LOOK));
+        }
     }
 }
 

@@ -11,17 +11,17 @@ use shared::update::{MAX_WRITE, Status, UpdateError, UpdateReply, UpdateRequest}
 /// How often a request is repeated whose answer came damaged: each says all of itself, so
 /// that a device which carried it out already only says so again.
 const ATTEMPTS: usize = 4;
+/// What an arena is aligned to.
+const ALIGN: usize = 4;
 
 /// What the self-test of `blob` must give, by the portable kernels.
 ///
 /// # Errors
 /// Where the network does not run: a stream of its weights is damaged.
 pub fn self_test_crc32(blob: &Blob) -> Result<u32, firmware::engine::EngineError> {
-    let words = (blob.header().arena_bytes as usize).div_ceil(8);
-    let mut arena = vec![0u64; words];
-    // SAFETY: bytes have no alignment and no invalid patterns.
-    let bytes = unsafe { arena.align_to_mut::<u8>().1 };
-    run_self_test(*blob, bytes)
+    let mut memory = vec![0u8; blob.header().arena_bytes as usize + ALIGN];
+    let start = memory.as_ptr().align_offset(ALIGN);
+    run_self_test(*blob, memory.get_mut(start..).unwrap_or_default())
 }
 
 impl<L: Link> Device<L> {

@@ -2,7 +2,8 @@
 
 use super::output::Output;
 use crate::board::{
-    Board, BoardError, Build, Engine, EngineChoice, Options, open_built, qemu_hint,
+    Board, BoardError, Build, Engine, EngineChoice, Options, Patience, Steady, open_built,
+    qemu_hint,
 };
 use crate::sign::PublicKey;
 use serde::{Deserialize, Serialize};
@@ -62,11 +63,28 @@ impl BoardArgs {
         self.open_built(output, &Build::default())
     }
 
+    /// As [`open`](Self::open), for hours of work: a board that is gone is waited for.
+    ///
+    /// # Errors
+    /// [`BoardError`].
+    pub fn open_patiently(&self, output: &Output) -> Result<Box<dyn Board>, BoardError> {
+        self.open_with(output, &Build::default(), Patience::LONG)
+    }
+
     /// As [`open`](Self::open), with a firmware that is built otherwise.
     ///
     /// # Errors
     /// [`BoardError`].
     pub fn open_built(&self, output: &Output, build: &Build) -> Result<Box<dyn Board>, BoardError> {
+        self.open_with(output, build, Patience::SHORT)
+    }
+
+    fn open_with(
+        &self,
+        output: &Output,
+        build: &Build,
+        patience: Patience,
+    ) -> Result<Box<dyn Board>, BoardError> {
         let engine = match self.engine {
             EngineArg::Auto => EngineChoice::Auto,
             EngineArg::InProcess => EngineChoice::InProcess,
@@ -84,7 +102,9 @@ impl BoardArgs {
                 qemu_hint()
             ));
         }
-        Ok(board)
+        let ui = output.ui();
+        let tell = Box::new(move |line: &str| ui.say(line));
+        Ok(Box::new(Steady::new(board, patience, tell)))
     }
 }
 

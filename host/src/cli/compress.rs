@@ -159,7 +159,7 @@ pub(super) fn open(
         ui.say("  nothing says which images this network was trained on: validation may have been seen");
     }
     let table = LatencyTable::open(&LatencyTable::default_path(), fresh)?;
-    Ok(TimedBoard::new(args.open(output)?)?.with_table(table))
+    Ok(TimedBoard::new(args.open_patiently(output)?)?.with_table(table))
 }
 
 fn announce(targets: &Targets, limits: &DeviceLimits, dir: &Path, output: &Output) {

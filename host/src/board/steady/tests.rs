@@ -3,11 +3,11 @@
 use super::super::device::{Device, Identity};
 use super::super::link::Link;
 use super::*;
+use crate::board::virt::{Cut, Tear};
+use crate::board::{Build, open_in_process};
 use cycle_model::Interval;
 use shared::bench::Rng;
-use shared::message::{
-    DeviceError, Infer, MAX_REPLY, MAX_REQUEST, Reply, Request, SCHEMA, decode, encode,
-};
+use shared::message::{DeviceError, Infer, MAX_REPLY, Reply, Request, SCHEMA, decode, encode};
 use std::sync::{Arc, Mutex};
 
 const REQUESTS: u32 = 10_000;
@@ -209,6 +209,11 @@ impl Link for Noisy {
         Ok(())
     }
 
+    fn drain(&mut self) -> Result<(), BoardError> {
+        self.waiting.clear();
+        Ok(())
+    }
+
     fn intervals(&mut self) -> Result<Vec<Interval>, BoardError> {
         Ok(Vec::new())
     }
@@ -293,4 +298,86 @@ fn a_refusal_is_not_repeated() {
     let limit = board.spec().blob.bytes as usize;
     let error = board.flash(&vec![0; limit + 1]).unwrap_err();
     assert!(matches!(error, BoardError::BlobTooLarge { .. }), "{error}");
+}
+
+const FAST: Patience = Patience {
+    attempts: 10,
+    first: Duration::ZERO,
+    longest: Duration::ZERO,
+};
+
+/// The virtual board, whose troubles `put_right` ends once they were told.
+fn board_with(
+    put_right: impl Fn(&crate::board::virt::probe::Handle) + Send + 'static,
+) -> (
+    Steady,
+    crate::board::virt::probe::Handle,
+    Arc<Mutex<Vec<String>>>,
+) {
+    let (board, machine) = open_in_process("virtual-stm32f405", &Build::default()).unwrap();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (lines, handle) = (told.clone(), machine.clone());
+    let tell = Box::new(move |line: &str| {
+        lines.lock().unwrap().push(line.to_string());
+        put_right(&handle);
+    });
+    (Steady::new(board, FAST, tell), machine, told)
+}
+
+#[test]
+fn a_board_that_is_unplugged_is_waited_for() {
+    let (mut board, machine, told) = board_with(|machine| machine.unplug(false));
+    let before = board.hello().unwrap();
+    machine.unplug(true);
+    assert_eq!(board.hello().unwrap(), before);
+    let told = told.lock().unwrap();
+    assert!(told[0].contains("debug cable"), "{told:?}");
+    assert!(told[told.len() - 1].contains("answers again"), "{told:?}");
+}
+
+#[test]
+fn a_brown_out_half_way_through_flashing_is_put_right() {
+    let power_on = |machine: &crate::board::virt::probe::Handle| {
+        machine.with(|m| {
+            if !m.is_powered() {
+                m.power_on();
+            }
+        });
+    };
+    let (mut board, machine, told) = board_with(power_on);
+    let blob: Vec<u8> = (0..4000u32).map(|i| (i * 7) as u8).collect();
+    board.flash(&blob).unwrap();
+    let before = board.hello().unwrap();
+    for (at, tear) in [
+        (0, Tear::Within(3)),
+        (1, Tear::Before),
+        (500, Tear::Within(4)),
+    ] {
+        machine.with(|m| m.cut_power_at(Some(Cut { at, tear })));
+        let other: Vec<u8> = blob.iter().map(|byte| byte ^ 0x55).collect();
+        board.flash(&other).unwrap();
+        let found = machine.with(|m| {
+            let base = board.spec().blob.base;
+            (0..4000)
+                .map(|i| m.flash_byte(base + i))
+                .collect::<Vec<_>>()
+        });
+        assert_eq!(found, other, "cut at {at}");
+        assert_eq!(board.hello().unwrap().build_id, before.build_id);
+    }
+    let told = told.lock().unwrap();
+    assert!(
+        told.iter().any(|line| line.contains("has no power")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_reset_in_the_middle_is_noticed_and_asked_again() {
+    let (mut board, machine, told) = board_with(|_| {});
+    let before = board.hello().unwrap();
+    // SRAM is lost, and with it RTT's buffers.
+    machine.with(|m| m.power_on());
+    assert_eq!(board.hello().unwrap(), before);
+    assert!(!told.lock().unwrap().is_empty());
 }

@@ -405,6 +405,14 @@ impl Machine {
         self.flash.operations()
     }
 
+    /// The byte of memory at `address`; 0 where there is none. For tests.
+    #[cfg(test)]
+    pub fn flash_byte(&self, address: u32) -> u8 {
+        self.memory(address)
+            .and_then(|(memory, offset)| memory.byte(offset))
+            .unwrap_or(0)
+    }
+
     /// Replaces contents of flash without a programming algorithm; addresses beyond it are
     /// ignored. For tests.
     #[cfg(test)]

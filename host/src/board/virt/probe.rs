@@ -5,6 +5,7 @@
 
 use super::debug::DebugUnit;
 use super::machine::Machine;
+use crate::board::BoardError;
 use probe_rs::architecture::arm::ap::CSW;
 use probe_rs::architecture::arm::dp::{DpAddress, DpRegisterAddress};
 use probe_rs::architecture::arm::memory::ArmMemoryInterface;
@@ -16,17 +17,43 @@ use probe_rs::architecture::arm::{
 use probe_rs::probe::{DebugProbe, DebugProbeError, Probe, WireProtocol};
 use probe_rs::{Error, MemoryInterface};
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A virtual microcontroller that a probe and its owner share.
 #[derive(Debug, Clone)]
-pub struct Handle(Arc<Mutex<DebugUnit>>);
+pub struct Handle {
+    unit: Arc<Mutex<DebugUnit>>,
+    unplugged: Arc<AtomicBool>,
+}
 
 impl Handle {
     /// Takes a machine into shared ownership.
     pub fn new(machine: Machine) -> Self {
-        Self(Arc::new(Mutex::new(DebugUnit::new(machine))))
+        Self {
+            unit: Arc::new(Mutex::new(DebugUnit::new(machine))),
+            unplugged: Arc::default(),
+        }
+    }
+
+    /// Pulls the probe's plug, or puts it in again.
+    pub fn unplug(&self, unplugged: bool) {
+        self.unplugged.store(unplugged, Ordering::Relaxed);
+    }
+
+    /// A probe, if it is plugged in.
+    ///
+    /// # Errors
+    /// [`BoardError::NoProbe`].
+    pub fn plugged(&self) -> Result<Probe, BoardError> {
+        if self.unplugged.load(Ordering::Relaxed) {
+            return Err(BoardError::NoProbe {
+                board: "the virtual board".into(),
+                found: "none is connected".into(),
+            });
+        }
+        Ok(self.probe())
     }
 
     /// A probe that is connected to the machine.
@@ -40,7 +67,16 @@ impl Handle {
     }
 
     fn lock(&self) -> MutexGuard<'_, DebugUnit> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.unit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The debug unit, if the probe is plugged in and the chip has power.
+    fn reach(&self) -> Result<MutexGuard<'_, DebugUnit>, ArmError> {
+        let unit = self.lock();
+        if self.unplugged.load(Ordering::Relaxed) || !unit.machine.is_powered() {
+            return Err(ArmError::Probe(DebugProbeError::Timeout));
+        }
+        Ok(unit)
     }
 }
 
@@ -216,8 +252,8 @@ struct MemoryPort<'a> {
 }
 
 impl MemoryPort<'_> {
-    fn unit(&self) -> MutexGuard<'_, DebugUnit> {
-        self.port.0.lock()
+    fn unit(&self) -> Result<MutexGuard<'_, DebugUnit>, ArmError> {
+        self.port.0.reach()
     }
 }
 
@@ -243,7 +279,7 @@ impl MemoryInterface<ArmError> for MemoryPort<'_> {
     }
 
     fn read_32(&mut self, address: u64, data: &mut [u32]) -> Result<(), ArmError> {
-        let mut unit = self.unit();
+        let mut unit = self.unit()?;
         for (i, word) in data.iter_mut().enumerate() {
             *word = unit.read_word(address as u32 + 4 * i as u32);
         }
@@ -251,7 +287,7 @@ impl MemoryInterface<ArmError> for MemoryPort<'_> {
     }
 
     fn write_32(&mut self, address: u64, data: &[u32]) -> Result<(), ArmError> {
-        let mut unit = self.unit();
+        let mut unit = self.unit()?;
         for (i, &word) in data.iter().enumerate() {
             unit.write_word(address as u32 + 4 * i as u32, word);
         }
@@ -259,7 +295,7 @@ impl MemoryInterface<ArmError> for MemoryPort<'_> {
     }
 
     fn read_16(&mut self, address: u64, data: &mut [u16]) -> Result<(), ArmError> {
-        let mut unit = self.unit();
+        let mut unit = self.unit()?;
         for (i, half) in data.iter_mut().enumerate() {
             let mut bytes = [0; 2];
             unit.read_bytes(address as u32 + 2 * i as u32, &mut bytes);
@@ -269,7 +305,7 @@ impl MemoryInterface<ArmError> for MemoryPort<'_> {
     }
 
     fn write_16(&mut self, address: u64, data: &[u16]) -> Result<(), ArmError> {
-        let mut unit = self.unit();
+        let mut unit = self.unit()?;
         for (i, half) in data.iter().enumerate() {
             unit.write_bytes(address as u32 + 2 * i as u32, &half.to_le_bytes());
         }
@@ -277,12 +313,12 @@ impl MemoryInterface<ArmError> for MemoryPort<'_> {
     }
 
     fn read_8(&mut self, address: u64, data: &mut [u8]) -> Result<(), ArmError> {
-        self.unit().read_bytes(address as u32, data);
+        self.unit()?.read_bytes(address as u32, data);
         Ok(())
     }
 
     fn write_8(&mut self, address: u64, data: &[u8]) -> Result<(), ArmError> {
-        self.unit().write_bytes(address as u32, data);
+        self.unit()?.write_bytes(address as u32, data);
         Ok(())
     }
 }
