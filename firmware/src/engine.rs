@@ -135,7 +135,7 @@ impl<'a> Network<'a> {
     pub fn new(blob: Blob<'a>, arena: &'a mut [u8]) -> Result<Self, EngineError> {
         let need = blob.header().arena_bytes;
         let limit = arena.len() as u32;
-        for (i, layer) in (0u16..).zip(blob.layers()) {
+        for (i, layer) in blob.numbered_layers() {
             let kernel = Ability::of(layer.spec());
             if !kernels::BUILT.contains(kernel) {
                 return Err(EngineError::NotBuilt { layer: i, kernel });
@@ -174,7 +174,7 @@ impl<'a> Network<'a> {
         }
         let r_c = self.blob.header().r_c;
         let mut last = 0..0;
-        for (i, layer) in (0u16..).zip(self.blob.layers()) {
+        for (i, layer) in self.blob.numbered_layers() {
             let buffers = buffers(self.arena, &layer.record, image)
                 .ok_or(EngineError::Buffers { layer: i })?;
             hook.begin(i);
@@ -186,7 +186,7 @@ impl<'a> Network<'a> {
                 LayerError::Corrupt { block } => EngineError::Corrupt { layer: i, block },
             })?;
             let start = layer.record.out_off as usize;
-            last = start..start + layer.spec().output_bytes() as usize;
+            last = start..start.saturating_add(layer.spec().output_bytes() as usize);
         }
         Ok(Logits(self.arena.get(last).unwrap_or(&[])))
     }
@@ -207,7 +207,7 @@ impl<'a> Network<'a> {
 /// its kernel is not exact.
 pub fn verify_streams(blob: &Blob) -> Result<(), EngineError> {
     let mut table = [0; STATES];
-    for (i, layer) in (0u16..).zip(blob.layers()) {
+    for (i, layer) in blob.numbered_layers() {
         let spec = layer.spec();
         if !spec.has_weights() || spec.encoding == Encoding::Dense {
             continue;
@@ -258,7 +258,7 @@ fn split(buffer: &mut [u8], parts: [(usize, usize); 3]) -> Option<[&mut [u8]; 3]
         let (_, tail) = rest.split_at_mut_checked(offset.checked_sub(at)?)?;
         let (part, tail) = tail.split_at_mut_checked(len)?;
         *out.get_mut(i)? = part;
-        (rest, at) = (tail, offset + len);
+        (rest, at) = (tail, offset.checked_add(len)?);
     }
     Some(out)
 }

@@ -97,14 +97,16 @@ pub fn get(pixel: &[u8], act: Act, channel: usize) -> u8 {
 
 /// Writes channel `channel` of a pixel, leaving its neighbours in the byte as they are.
 ///
-/// Panics where the channel lies outside the slice. Other formats write bytes.
+/// Writes nothing where the channel lies outside the slice. Other formats write bytes.
 pub fn set(pixel: &mut [u8], act: Act, channel: usize, value: u8) {
     let (at, shift, mask) = match act {
         Act::U4 => (channel / 2, 4 * (channel % 2), 15),
         Act::U2 => (channel / 4, 2 * (channel % 4), 3),
         _ => (channel, 0, 255),
     };
-    pixel[at] = pixel[at] & !(mask << shift) | (value & mask) << shift;
+    if let Some(byte) = pixel.get_mut(at) {
+        *byte = *byte & !(mask << shift) | (value & mask) << shift;
+    }
 }
 
 #[cfg(test)]

@@ -9,12 +9,14 @@
 //!
 //! Nothing here knows a board, a network or a search.
 #![no_std]
+#![forbid(unsafe_code)]
 
 pub mod act;
 pub mod bench;
 pub mod blob;
 pub mod coding;
 pub mod envelope;
+pub mod index;
 pub mod message;
 pub mod narrow;
 pub mod pattern;

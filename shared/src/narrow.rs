@@ -9,6 +9,7 @@
 //!
 //! Columns are rounded up to a multiple of [`GROUP`]; what that adds is computed and dropped.
 
+use crate::index::round_up;
 use crate::spec::{LayerSpec, ScratchPlan};
 
 /// Pixels that are computed together.
@@ -26,7 +27,7 @@ pub const WEIGHTS: u32 = 30;
 /// Pixels of a row as they are computed.
 #[must_use]
 pub const fn columns(spec: &LayerSpec) -> u32 {
-    (spec.conv_out().1 as u32).next_multiple_of(GROUP)
+    round_up(spec.conv_out().1 as u32, GROUP.trailing_zeros())
 }
 
 /// How the kernel divides its scratch (saturating).

@@ -103,7 +103,10 @@ impl Requant {
     pub const fn apply(self, acc: i32, a_bits: u8) -> u8 {
         let shifted = acc.wrapping_shl(self.shift());
         let y = smmulr(shifted, self.m());
-        let max = (1 << a_bits) - 1;
+        let max = match a_bits {
+            0..=7 => (1 << a_bits) - 1,
+            _ => 255,
+        };
         if y < 0 {
             0
         } else if y > max {

@@ -6,6 +6,7 @@
 //! of 16-bit lanes: pair `j` holds elements `4·(j/2) + j%2` and that plus 2, because this
 //! is what UXTB16 and SXTB16 make of four bytes.
 
+use crate::index::{ix, round_up};
 use crate::spec::LayerSpec;
 use crate::winograd;
 
@@ -19,24 +20,25 @@ const PLANES: [u32; 3] = [4, 2, 1];
 #[must_use]
 pub const fn dense_channel_bytes(sequence_len: u32, w_bits: u8) -> u32 {
     if w_bits >= 8 {
-        return sequence_len.next_multiple_of(4);
+        return round_up(sequence_len, 2);
     }
-    let mut words = 0;
+    let mut words = 0u32;
     let mut i = 0;
     while i < PLANES.len() {
         if w_bits as u32 & PLANES[i] != 0 {
-            words += (sequence_len as u64 * PLANES[i] as u64).div_ceil(32) as u32;
+            let plane = (sequence_len as u64 * PLANES[i] as u64).div_ceil(32) as u32;
+            words = words.saturating_add(plane);
         }
         i += 1;
     }
-    words * 4
+    words.saturating_mul(4)
 }
 
 /// The sequence elements that lie in the low and high lane of pair `j`.
 #[must_use]
 pub const fn pair_elements(j: usize) -> (usize, usize) {
-    let low = 4 * (j / 2) + j % 2;
-    (low, low + 2)
+    let low = (j / 2).wrapping_mul(4) | (j % 2);
+    (low, low | 2)
 }
 
 /// The word and the bit of element `e` within a plane of `plane` bits.
@@ -46,11 +48,13 @@ pub const fn pair_elements(j: usize) -> (usize, usize) {
 /// both halves yields a pair at once.
 const fn plane_position(e: usize, plane: u32) -> (usize, u32) {
     // 32/plane fields a word, as a power of two, which saves a division that could fail.
-    let log = 5 - plane.trailing_zeros();
-    let within = e & ((1 << log) - 1);
+    let log = 5u32.saturating_sub(plane.trailing_zeros());
+    let within = e as u32 & ((1 << log) - 1);
     let pair = 2 * (within / 4) + within % 2;
     let high = (within % 4) / 2;
-    (e >> log, pair as u32 * plane + 16 * high as u32)
+    // The pairs of a word fill its half: this is below 16.
+    let bit = pair.wrapping_mul(plane) & 15;
+    (e >> log, bit | (16 * high))
 }
 
 /// One output channel's weights in the dense encoding, readable in any order.
@@ -85,19 +89,28 @@ impl<'a> DenseChannel<'a> {
         if self.w_bits >= 8 {
             return self.bytes.get(e).map_or(0, |&b| i16::from(b as i8));
         }
-        let (mut base, mut field, mut low) = (0, 0, 0);
+        let (mut base, mut field, mut low) = (ix(0), 0, 0u32);
         for plane in PLANES {
             if u32::from(self.w_bits) & plane == 0 {
                 continue;
             }
             let (word, bit) = plane_position(e, plane);
-            let bits = word_at(self.bytes, base + word) >> bit & ((1 << plane) - 1);
-            field |= bits << low;
-            low += plane;
-            base += (self.sequence_len * plane as usize).div_ceil(32);
+            let bits = word_at(self.bytes, (base + word).0) >> bit & ((1 << (plane & 7)) - 1);
+            field |= bits.wrapping_shl(low);
+            low = low.wrapping_add(plane);
+            base = base
+                + self
+                    .sequence_len
+                    .saturating_mul(plane as usize)
+                    .div_ceil(32);
         }
-        field as i16 - (1 << (self.w_bits - 1))
+        (field as i16).wrapping_sub(half(self.w_bits.into()))
     }
+}
+
+/// What stored fields have added to a weight of `w_bits`, 1 to 8.
+const fn half(w_bits: u32) -> i16 {
+    1 << (w_bits.saturating_sub(1) & 7)
 }
 
 /// Writes one output channel in the dense encoding.
@@ -196,7 +209,8 @@ pub fn pack_channel(spec: &LayerSpec, sequence: &[i8], out: &mut [u8]) {
 /// them, low ones first and word after word, make up the other groups. So `word >> shift` under
 /// a mask in all four bytes yields four channels at once, mostly with no shift.
 pub mod lanes {
-    use super::word_at;
+    use super::{half, word_at};
+    use crate::index::{Ix, ix};
 
     /// Groups of four channels in a unit: as few as fill whole words.
     #[must_use]
@@ -205,28 +219,31 @@ pub mod lanes {
     }
 
     /// Word of the tap's, and bit of the lane, of bit `i` of group `g`.
-    const fn place(w_bits: u32, g: u32, i: u32) -> (u32, u32) {
+    fn place(w_bits: usize, g: usize, i: usize) -> (usize, usize) {
         let whole = if w_bits < 4 { 2 } else { 1 };
-        let direct = w_bits * groups(w_bits) / 8 * whole;
-        let rest = 8 - w_bits * whole;
-        if g < direct {
-            let shift = if whole == 2 { g % 2 * w_bits } else { 0 };
-            return (g / whole, shift + i);
+        let direct = words(w_bits) * whole;
+        if g < direct.0 {
+            let shift = if whole == 2 { g % 2 } else { 0 };
+            return (g / whole, (ix(w_bits) * shift + i).0);
         }
-        let bit = (g - direct) * w_bits + i;
-        match (bit.checked_div(rest), bit.checked_rem(rest)) {
-            (Some(word), Some(above)) => (word, w_bits * whole + above),
-            _ => (0, 0),
-        }
+        let below = ix(w_bits) * whole;
+        let rest = 8usize.saturating_sub(below.0).max(1);
+        let bit = ((ix(g) - direct) * w_bits + i).0;
+        (bit / rest, (below + bit % rest).0)
+    }
+
+    /// Words of a unit's tap.
+    fn words(w_bits: usize) -> Ix {
+        Ix((ix(w_bits) * groups(w_bits as u32) as usize).0 / 8)
     }
 
     /// Word and bit of bit `i` of the stored element `e`, from the channel's start.
-    const fn position(w_bits: u32, e: u32, i: u32) -> (usize, u32) {
-        let groups = groups(w_bits);
-        let (tap, c) = (e / (4 * groups), e % (4 * groups));
-        let (word, bit) = place(w_bits, c / 4, i);
-        let words = w_bits * groups / 8;
-        ((tap * words + word) as usize, 8 * (c % 4) + bit)
+    fn position(w_bits: u32, e: u32, i: u32) -> (usize, u32) {
+        let unit = 4 * groups(w_bits);
+        let (tap, c) = (e / unit, (e % unit) as usize);
+        let (word, bit) = place(w_bits as usize, c / 4, i as usize);
+        let word = words(w_bits as usize) * tap as usize + word;
+        (word.0, (ix(8) * (c % 4) + bit).0 as u32)
     }
 
     /// Stored element `e`, counted `[unit][tap][channel]`; bits past `bytes` are 0.
@@ -234,9 +251,9 @@ pub mod lanes {
     pub fn get(bytes: &[u8], w_bits: u32, e: u32) -> i16 {
         let field = (0..w_bits).fold(0, |field, i| {
             let (word, bit) = position(w_bits, e, i);
-            field | (word_at(bytes, word) >> bit & 1) << i
+            field | (word_at(bytes, word).wrapping_shr(bit) & 1).wrapping_shl(i)
         });
-        field as i16 - (1 << (w_bits - 1))
+        (field as i16).wrapping_sub(half(w_bits))
     }
 
     /// Writes stored element `e`; `out` was zero there.
@@ -253,10 +270,8 @@ pub mod lanes {
 }
 
 fn word_at(bytes: &[u8], word: usize) -> u32 {
-    match bytes.get(4 * word..4 * word + 4) {
-        Some(b) => u32::from_le_bytes([b[0], b[1], b[2], b[3]]),
-        None => 0,
-    }
+    let word = bytes.as_chunks().0.get(word);
+    word.map_or(0, |&bytes| u32::from_le_bytes(bytes))
 }
 
 #[cfg(test)]

@@ -188,7 +188,8 @@ pub const fn stored(spec: &LayerSpec, e: u32) -> u32 {
         Some(tap) => (tap, e % spec.c_in4()),
         None => return e,
     };
-    (c / unit * 9 + tap) * unit + c % unit
+    let taps = (c / unit).wrapping_mul(9).wrapping_add(tap);
+    taps.wrapping_mul(unit).wrapping_add(c % unit)
 }
 
 /// A multiple of what [`Tiling::channels`] must be.

@@ -12,6 +12,7 @@ use super::{Blocks, LayerError, as_signed, expand};
 use core::num::NonZero;
 use core::ops::Range;
 use shared::coding::Corrupt;
+use shared::index::ix;
 use shared::semantics::Requant;
 use shared::spec::{LINES, LayerSpec};
 
@@ -39,7 +40,8 @@ pub fn run(
     let geometry = Geometry::new(spec);
     let mut start = 0;
     while start < geometry.rows {
-        let strip = start..(start + usize::from(spec.strip_rows).max(1)).min(geometry.rows);
+        let end = start.saturating_add(usize::from(spec.strip_rows).max(1));
+        let strip = start..end.min(geometry.rows);
         let read = geometry.input_rows(&strip);
         expand::rows(spec, r_c, input, read.clone(), activations);
         for block in 0..blocks.count(spec.blocks()) {
@@ -55,10 +57,7 @@ pub fn run(
                     channel: 2 * usize::from(block),
                     channels: usize::from(layer.block_channels(block)),
                 },
-                requants: [
-                    layer.requant(2 * block),
-                    layer.requant((2 * block).saturating_add(1)),
-                ],
+                requants: layer.block_requants(block),
                 activations,
                 weights,
             };
@@ -130,36 +129,42 @@ impl Geometry {
     /// Columns on which tap `k` falls on the input.
     fn columns_of(&self, k: usize) -> Range<usize> {
         let start = div_ceil(self.pad.saturating_sub(k), self.stride);
-        let end = div_ceil((self.in_w + self.pad).saturating_sub(k), self.stride);
+        let end = div_ceil(
+            self.in_w.saturating_add(self.pad).saturating_sub(k),
+            self.stride,
+        );
         start..end.min(self.columns).max(start)
     }
 
     fn cost_by_tap(&self) -> usize {
         (0..self.k_w)
             .map(|k| dot::cost(self.columns_of(k).len(), self.pixel))
-            .sum()
+            .fold(0, usize::saturating_add)
     }
 
     fn cost_by_column(&self) -> usize {
-        let edge = |x| dot::cost(1, self.taps(x, self.k_w, self.in_w).len() * self.pixel);
+        let edge = |x| {
+            let taps = self.taps(x, self.k_w, self.in_w).len();
+            dot::cost(1, taps.saturating_mul(self.pixel))
+        };
         let edges = (0..self.interior.start).chain(self.interior.end..self.columns);
-        let interior = dot::cost(self.interior.len(), self.k_w * self.pixel);
-        interior + edges.map(edge).sum::<usize>()
+        let interior = dot::cost(self.interior.len(), self.k_w.saturating_mul(self.pixel));
+        edges.map(edge).fold(interior, usize::saturating_add)
     }
 
     /// Input rows that the convolution's output rows `strip` read.
     fn input_rows(&self, strip: &Range<usize>) -> Range<usize> {
-        let start = (strip.start * self.stride.get()).saturating_sub(self.pad);
-        let last =
-            (strip.end.saturating_sub(1) * self.stride.get() + self.k_h).saturating_sub(self.pad);
-        start..last.min(self.in_h)
+        let first = |row: usize| row.saturating_mul(self.stride.get());
+        let start = first(strip.start).saturating_sub(self.pad);
+        let last = first(strip.end.saturating_sub(1)).saturating_add(self.k_h);
+        start..last.saturating_sub(self.pad).min(self.in_h)
     }
 
     /// Taps along one axis that fall on the input, for output coordinate `at`.
     pub fn taps(&self, at: usize, k: usize, len: usize) -> Range<usize> {
-        let origin = at * self.stride.get();
+        let origin = at.saturating_mul(self.stride.get());
         let start = self.pad.saturating_sub(origin);
-        start..(len + self.pad).saturating_sub(origin).min(k)
+        start..len.saturating_add(self.pad).saturating_sub(origin).min(k)
     }
 }
 
@@ -168,7 +173,7 @@ fn at_least_1(n: u8) -> NonZero<usize> {
 }
 
 fn div_ceil(a: usize, b: NonZero<usize>) -> usize {
-    (a + b.get() - 1) / b
+    (a / b).saturating_add(usize::from(a % b != 0))
 }
 
 /// Taps, as kernel rows and columns, all of which fall on the input.
@@ -194,25 +199,28 @@ impl Work<'_> {
     fn strip(&self, rows: Range<usize>, accumulators: &mut [i32], output: &mut [u8]) {
         let g = self.geometry;
         let pixel = self.spec.output.pixel_bytes(self.spec.c_out) as usize;
-        let out_row = pixel * usize::from(self.spec.out_hw().1);
+        let out_row = (ix(pixel) * usize::from(self.spec.out_hw().1)).0;
         let biases = self.requants.map(|r| r.bias);
-        let row = 2 * g.columns.max(1);
+        let row = (ix(2) * g.columns.max(1)).0;
         let mut y = rows.start;
         while y < rows.end {
             let lines = usize::from(LINES).min(rows.end - y);
-            let Some(sums) = accumulators.get_mut(..lines * row) else {
+            let end = y.saturating_add(lines);
+            let Some(sums) = accumulators.get_mut(..(ix(lines) * row).0) else {
                 return;
             };
             sums.as_chunks_mut::<2>().0.fill(biases);
-            self.conv_rows(y..y + lines, sums);
+            self.conv_rows(y..end, sums);
             // A pool joins two rows; without one the rows of the output follow each other.
             let together = if g.pool.get() == 2 { 2 } else { lines };
-            let out = output.get_mut(y / g.pool * out_row..).unwrap_or(&mut []);
-            let out = out.chunks_mut((together / g.pool * out_row).max(1));
-            for (sums, out) in sums.chunks_exact(together * row).zip(out) {
+            let out = output
+                .get_mut((ix(y / g.pool) * out_row).0..)
+                .unwrap_or(&mut []);
+            let out = out.chunks_mut((ix(together / g.pool) * out_row).0.max(1));
+            for (sums, out) in sums.chunks_exact((ix(together) * row).0.max(1)).zip(out) {
                 output::row(self.spec, self.place, self.requants, sums, out);
             }
-            y += lines;
+            y = end;
         }
     }
 
@@ -222,13 +230,14 @@ impl Work<'_> {
         let g = self.geometry;
         let mut y = rows.start;
         while y < rows.end {
-            let lines = match g.interior_rows.contains(&y) {
-                true => g.interior_rows.end.min(rows.end) - y,
-                false => 1,
+            let end = match g.interior_rows.contains(&y) {
+                true => g.interior_rows.end.min(rows.end),
+                false => y.saturating_add(1),
             };
-            let from = 2 * g.columns * (y - rows.start);
+            let from = (ix(2) * g.columns * (ix(y) - rows.start)).0;
+            let lines = end.saturating_sub(y);
             self.alike(y, lines, accumulators.get_mut(from..).unwrap_or(&mut []));
-            y += lines;
+            y = end;
         }
     }
 
@@ -237,7 +246,8 @@ impl Work<'_> {
         let g = self.geometry;
         let taps = g.taps(y, g.k_h, g.in_h);
         // The first input row that a tap falls on, counted from the strip's first.
-        let input_row = (y * g.stride.get() + taps.start)
+        let input_row = (ix(y) * g.stride.get() + taps.start)
+            .0
             .saturating_sub(g.pad)
             .saturating_sub(self.first_input_row);
         let interior = g.interior.clone();
@@ -252,7 +262,7 @@ impl Work<'_> {
         if g.by_tap {
             for k in 0..g.k_w {
                 let columns = g.columns_of(k);
-                run(columns.start, columns.len(), k..k + 1);
+                run(columns.start, columns.len(), k..k.saturating_add(1));
             }
             return;
         }
@@ -272,27 +282,29 @@ impl Work<'_> {
             columns,
             input_row,
         } = window;
-        let column = (x * g.stride.get() + columns.start).saturating_sub(g.pad);
+        let column = (ix(x) * g.stride.get() + columns.start).0;
+        let column = column.saturating_sub(g.pad);
+        let pixel = |n: usize| ix(n) * g.pixel;
         let mut run = Run {
-            weights: (rows.start * g.k_w + columns.start) * g.pixel,
-            activations: (input_row * g.in_w + column) * g.pixel,
-            accumulator: 2 * x,
+            weights: pixel((ix(rows.start) * g.k_w + columns.start).0).0,
+            activations: pixel((ix(input_row) * g.in_w + column).0).0,
+            accumulator: (ix(2) * x).0,
             pixels,
-            pixel_step: g.stride.get() * g.pixel,
-            pairs: columns.len() * g.pixel,
+            pixel_step: pixel(g.stride.get()).0,
+            pairs: pixel(columns.len()).0,
             rows: rows.len(),
-            weight_row: g.k_w * g.pixel,
-            activation_row: g.in_w * g.pixel,
+            weight_row: pixel(g.k_w).0,
+            activation_row: pixel(g.in_w).0,
             lines,
-            line_activations: g.stride.get() * g.in_w * g.pixel,
-            line_accumulators: 2 * g.columns,
+            line_activations: (pixel(g.in_w) * g.stride.get()).0,
+            line_accumulators: (ix(2) * g.columns).0,
         };
         if run.pixels == 0 || run.pairs == 0 || run.rows == 0 {
             return;
         }
         if run.weight_row == run.pairs && run.activation_row == run.pairs {
             // Rows follow each other without a gap, as in a fully connected layer.
-            (run.pairs, run.rows) = (run.pairs * run.rows, 1);
+            (run.pairs, run.rows) = ((ix(run.pairs) * run.rows).0, 1);
         }
         dot::accumulate(&run, self.weights, self.activations, accumulators);
     }

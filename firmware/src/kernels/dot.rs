@@ -10,6 +10,8 @@ pub use portable::{FAST, PAIR_STEP, accumulate, channel_start};
 #[cfg(all(feature = "dsp", target_arch = "arm"))]
 pub use super::dot_m4::{FAST, PAIR_STEP, accumulate, channel_start};
 
+use shared::index::{Reach, reach};
+
 /// A row of taps applied to neighbouring output pixels, for one or more kernel rows, and
 /// that for one or more output rows.
 ///
@@ -49,24 +51,28 @@ impl Run {
     /// One past the last word of activations that the run reads.
     #[must_use]
     pub fn activations_end(&self) -> usize {
-        self.activations
-            + (self.rows - 1) * self.activation_row
-            + (self.pixels - 1) * self.pixel_step
-            + (self.lines - 1) * self.line_activations
-            + self.pairs
+        let steps = after_first(self.rows) * self.activation_row
+            + after_first(self.pixels) * self.pixel_step
+            + after_first(self.lines) * self.line_activations;
+        (steps + self.activations + self.pairs).0
     }
 
     /// One past the last accumulator of the run.
     #[must_use]
     pub fn accumulators_end(&self) -> usize {
-        self.accumulator + (self.lines - 1) * self.line_accumulators + 2 * self.pixels
+        let lines = after_first(self.lines) * self.line_accumulators;
+        (lines + self.accumulator + reach(2) * self.pixels).0
     }
 
     /// One past the last word of a channel's weights that the run reads.
     #[must_use]
     pub fn weights_end(&self) -> usize {
-        self.weights + (self.rows - 1) * self.weight_row + self.pairs
+        (after_first(self.rows) * self.weight_row + self.weights + self.pairs).0
     }
+}
+
+fn after_first(count: usize) -> Reach {
+    reach(count.saturating_sub(1))
 }
 
 /// Rough cycles of one kernel row of a run, to choose between ways to cut a row into runs.
@@ -74,22 +80,25 @@ impl Run {
 /// From the assembly: 12 cycles a pair for three pixels, 9 for two, 5.5 for one, and what
 /// it takes to begin a run and a group of pixels. It decides speed alone, never results.
 #[must_use]
-pub const fn cost(pixels: usize, pairs: usize) -> usize {
+pub fn cost(pixels: usize, pairs: usize) -> usize {
     if pixels == 0 {
         return 0;
     }
+    let group = |per_pair: usize| pairs.saturating_mul(per_pair).saturating_add(30);
     let rest = match pixels % 3 {
-        1 => 11 * pairs / 2 + 30,
-        2 => 9 * pairs + 30,
+        1 => (pairs.saturating_mul(11) / 2).saturating_add(30),
+        2 => group(9),
         _ => 0,
     };
-    40 + pixels / 3 * (12 * pairs + 30) + rest
+    let groups = (pixels / 3).saturating_mul(group(12));
+    groups.saturating_add(rest).saturating_add(40)
 }
 
 #[cfg(not(all(feature = "dsp", target_arch = "arm")))]
 mod portable {
     use super::Run;
     use crate::kernels::lanes::unpair;
+    use shared::index::{ix, part};
 
     /// The portable loops ran.
     pub const FAST: bool = false;
@@ -100,7 +109,7 @@ mod portable {
     /// First word of a channel's weights, where each has `len` words.
     #[must_use]
     pub const fn channel_start(channel: usize, len: usize) -> usize {
-        channel * len
+        channel.wrapping_mul(len)
     }
 
     /// Adds the products of `run` to its accumulators, wrapping.
@@ -111,15 +120,15 @@ mod portable {
             for channel in 0..2 {
                 let mut sum = 0i32;
                 for r in 0..run.rows {
-                    let w = channel_start(channel, len) + run.weights + r * run.weight_row;
-                    let a = run.activations + r * run.activation_row + p * run.pixel_step;
-                    let a = a + line * run.line_activations;
-                    let w = weights.get(w..w + run.pairs).unwrap_or(&[]);
-                    let a = activations.get(a..a + run.pairs).unwrap_or(&[]);
+                    let w = ix(r) * run.weight_row + run.weights + channel_start(channel, len);
+                    let a = ix(r) * run.activation_row + ix(p) * run.pixel_step;
+                    let a = a + ix(line) * run.line_activations + run.activations;
+                    let w = part(weights, w.0, run.pairs);
+                    let a = part(activations, a.0, run.pairs);
                     sum = sum.wrapping_add(dot(w, a));
                 }
-                let at = run.accumulator + line * run.line_accumulators + 2 * p + channel;
-                if let Some(acc) = accumulators.get_mut(at) {
+                let at = ix(line) * run.line_accumulators + ix(2) * p + channel;
+                if let Some(acc) = accumulators.get_mut((at + run.accumulator).0) {
                     *acc = acc.wrapping_add(sum);
                 }
             }

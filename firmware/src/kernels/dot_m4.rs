@@ -10,6 +10,7 @@
 
 use super::dot::Run;
 use core::arch::global_asm;
+use shared::index::ix;
 
 /// The assembly ran.
 pub const FAST: bool = true;
@@ -60,25 +61,25 @@ pub fn accumulate(run: &Run, weights: &[u32], activations: &[u32], accumulators:
         && run.rows > 0
         && run.pairs > 0
         && run.pairs % 2 == 0
-        && 2 * run.weights_end() <= weights.len()
+        && run.weights_end() <= weights.len() / 2
         && run.activations_end() <= activations.len()
         && run.accumulators_end() <= accumulators.len();
     if !inside {
         return;
     }
     let mut arguments = Arguments {
-        weights: weights.as_ptr().wrapping_add(2 * run.weights),
+        weights: weights.as_ptr().wrapping_add((ix(2) * run.weights).0),
         activations: activations.as_ptr().wrapping_add(run.activations),
         accumulators: accumulators.as_mut_ptr().wrapping_add(run.accumulator),
         pixels: run.pixels,
-        pixel_step: 4 * run.pixel_step,
+        pixel_step: (ix(4) * run.pixel_step).0,
         pairs: run.pairs,
         rows: run.rows,
-        weight_gap: 8 * run.weight_row.wrapping_sub(run.pairs),
-        activation_gap: 4 * run.activation_row.wrapping_sub(run.pairs),
+        weight_gap: (ix(8) * (ix(run.weight_row) - run.pairs)).0,
+        activation_gap: (ix(4) * (ix(run.activation_row) - run.pairs)).0,
         lines: run.lines,
-        line_activations: 4 * run.line_activations,
-        line_accumulators: 4 * run.line_accumulators,
+        line_activations: (ix(4) * run.line_activations).0,
+        line_accumulators: (ix(4) * run.line_accumulators).0,
     };
     // SAFETY: all that the loops read and write lies inside the slices, as just checked;
     // `pairs` is even, as the loop for one pixel wants it.

@@ -5,6 +5,7 @@
 
 use super::lanes::{pair, ssub16, uxtb16, uxtb16_ror8, word};
 use shared::act::Act;
+use shared::index::ix;
 use shared::spec::LayerSpec;
 
 /// Expands input rows `rows` of `[h, w, c_in]` into `out`, `[rows, in_w, c_in4 / 2]` words.
@@ -19,8 +20,9 @@ pub fn rows(
     out: &mut [u32],
 ) {
     let pixel = spec.input.pixel_bytes(spec.c_in) as usize;
-    let row = pixel * usize::from(spec.in_w);
-    let input = input.get(rows.start * row..rows.end * row).unwrap_or(&[]);
+    let row = (ix(pixel) * usize::from(spec.in_w)).0;
+    let [start, end] = [rows.start, rows.end].map(|y| (ix(y) * row).0);
+    let input = input.get(start..end).unwrap_or(&[]);
     let words = spec.c_in4() as usize / 2;
     match spec.input {
         Act::Image => image(input, pixel, r_c, out, words),
@@ -60,7 +62,7 @@ pub fn group(act: Act, pixel: &[u8], group: usize) -> [u32; 2] {
         Act::U4 => 2,
         _ => 4,
     };
-    let from = pixel.get(group * bytes..).unwrap_or(&[]);
+    let from = pixel.get((ix(group) * bytes).0..).unwrap_or(&[]);
     let stored = word(from.get(..bytes).unwrap_or(from));
     match act {
         Act::U2 => two(stored),
@@ -97,7 +99,7 @@ fn quads<const BYTES: usize>(
     lanes: impl Fn(u32) -> [u32; 2],
 ) {
     // Whole quads in every pixel: one flat stream.
-    let (pixel, words) = match pixel * 2 == words * BYTES {
+    let (pixel, words) = match ix(pixel) * 2 == ix(words) * BYTES {
         true => (input.len(), out.len()),
         false => (pixel, words),
     };

@@ -130,7 +130,8 @@ pub fn run_layer(
     buffers: Buffers,
 ) -> Result<(), LayerError> {
     let spec = layer.spec();
-    let image = spec.in_h as usize * spec.in_w as usize * spec.c_in as usize;
+    let [h, w, c] = [spec.in_h, spec.in_w, spec.c_in].map(usize::from);
+    let image = h.saturating_mul(w).saturating_mul(c);
     let input_bytes = (spec.input_bytes() as usize).max(match spec.input {
         shared::act::Act::Image => image,
         _ => 0,

@@ -20,6 +20,7 @@ use super::output::{self, Place};
 use super::unpack::Weights;
 use super::{Blocks, LayerError, as_signed};
 use shared::coding::Corrupt;
+use shared::index::ix;
 use shared::narrow::{GROUP, RECORD, WEIGHTS, columns};
 use shared::spec::LayerSpec;
 
@@ -64,26 +65,27 @@ pub fn run(
 
     let across = columns(spec) as usize;
     let pool = usize::from(spec.pool.max(1));
+    let row = (ix(2) * across).0.max(1);
     let sums = as_signed(accumulators)
-        .get_mut(..2 * pool * across)
+        .get_mut(..(ix(row) * pool).0)
         .ok_or(LayerError::Buffers)?;
-    let out_row = spec.output.pixel_bytes(spec.c_out) * u32::from(spec.out_hw().1);
-    let rows = output.chunks_exact_mut((out_row as usize).max(1));
+    let pixel = spec.output.pixel_bytes(spec.c_out) as usize;
+    let out_row = (ix(pixel) * usize::from(spec.out_hw().1)).0;
+    let rows = output.chunks_exact_mut(out_row.max(1));
     for (y, out) in (0..spec.out_hw().0.into()).zip(rows) {
-        for (r, records) in records.chunks_exact_mut(across + 2).enumerate() {
-            fill(spec, r_c, input, y * pool + r, records);
+        for (r, records) in (0..pool).zip(records.chunks_exact_mut(across + 2)) {
+            fill(spec, r_c, input, (ix(y) * pool + r).0, records);
         }
         for (block, weights) in (0..count).zip(weights.iter()) {
             let records = records.chunks_exact(across + 2);
-            for (records, sums) in records.zip(sums.chunks_exact_mut(2 * across)) {
+            for (records, sums) in records.zip(sums.chunks_exact_mut(row)) {
                 dot(spec.c_in, records, weights, sums);
             }
             let place = Place {
                 channel: 2 * usize::from(block),
                 channels: usize::from(layer.block_channels(block)),
             };
-            let requants = [0, 1].map(|i| layer.requant((2 * block).saturating_add(i)));
-            output::row(spec, place, requants, sums, out);
+            output::row(spec, place, layer.block_requants(block), sums, out);
         }
     }
     Ok(())
@@ -105,7 +107,7 @@ fn block_weights(
     // Channels 0 and 2 of a tap lie in its first word; what is left over is the low lane of
     // the second word, or with one channel of the first.
     let single = usize::from(spec.c_in == 3);
-    for channel in 0..2 {
+    for (channel, requant) in layer.block_requants(block).into_iter().enumerate() {
         let word = |tap: usize, i: usize| {
             let at = channel_start(channel, len / 2) + (2 * tap + i) * PAIR_STEP;
             space.get(at).copied().unwrap_or(0)
@@ -124,10 +126,7 @@ fn block_weights(
         }
         put(12, pair(low(6), low(7)));
         put(13, pair(low(8), 0));
-        let bias = layer
-            .requant((2 * block).saturating_add(channel as u16))
-            .bias;
-        put(14, bias as u32);
+        put(14, requant.bias as u32);
     }
     Ok(())
 }
@@ -137,8 +136,9 @@ fn fill(spec: &LayerSpec, r_c: [u8; 4], input: &[u8], y: usize, records: &mut [R
     let (pad, c_in) = (usize::from(spec.pad), usize::from(spec.c_in));
     let width = usize::from(spec.in_w);
     let row = |r: usize| {
-        let at = (y + r).checked_sub(pad)? * width * c_in;
-        input.get(at..at + width * c_in)
+        let bytes = (ix(width) * c_in).0;
+        let at = ix(y.checked_add(r)?.checked_sub(pad)?) * bytes;
+        input.get(at.0..(at + bytes).0)
     };
     records.fill([0; RECORD as usize]);
     let inside = records.get_mut(pad..).unwrap_or(&mut []);

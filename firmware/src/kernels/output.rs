@@ -26,7 +26,7 @@ pub fn row(spec: &LayerSpec, place: Place, requants: [Requant; 2], acc: &[i32], 
     let pixel = spec.output.pixel_bytes(spec.c_out).max(1) as usize;
     let per_byte = (8 / spec.output.bits()).max(1) as usize;
     let at = match spec.output {
-        Act::I32 | Act::S16 => 4 * place.channel,
+        Act::I32 | Act::S16 => place.channel.saturating_mul(4),
         _ => place.channel / per_byte,
     };
     let row = row.get_mut(at..).unwrap_or(&mut []);
@@ -100,7 +100,8 @@ fn one_byte(to: &Target, acc: &[i32], row: &mut [u8]) {
 #[inline(never)]
 fn fields<const BITS: u32>(to: &Target, acc: &[i32], row: &mut [u8]) {
     let quantize = Quantize::new(to);
-    let (shift, keep) = (to.field * BITS, if to.field == 0 { 0 } else { 0xff });
+    let shift = to.field.wrapping_mul(BITS) & 7;
+    let keep = if to.field == 0 { 0 } else { 0xff };
     let second = if to.channels == 2 { 0xff } else { 0 };
     each(to, acc, row, |acc, [p]| {
         let [low, high] = quantize.both::<BITS>(acc);

@@ -17,6 +17,7 @@ use super::lanes::{smmulr, unpair, usat};
 use super::{Blocks, LayerError, as_signed, expand};
 use shared::act::{self, Act};
 use shared::blob::Layer;
+use shared::index::ix;
 use shared::semantics::{REQUANT_BYTES, Requant};
 use shared::spec::LayerSpec;
 
@@ -101,7 +102,7 @@ pub fn run(
         activations,
     };
     let sums = as_signed(sums);
-    let padded = usize::from(spec.c_out).next_multiple_of(GROUP);
+    let padded = usize::from(spec.c_out).div_ceil(GROUP).max(1) * GROUP;
     let end = usize::from(spec.c_out).min(2 * usize::from(blocks.count(spec.blocks())));
     let stored = Stored::new(spec, blocks, source.weights.len());
     let geometry = Geometry::new(spec);
@@ -144,7 +145,7 @@ impl Stored {
             Blocks::All => (channels, GROUP),
             Blocks::Repeated(_) => (channels.min(GROUP), 0),
         };
-        let pitch = match channels * bytes > stored {
+        let pitch = match channels.saturating_mul(bytes) > stored {
             true => (stored.saturating_sub(bytes) / GROUP) & !15,
             false => bytes,
         };
@@ -159,18 +160,18 @@ impl Stored {
 /// The taps of output pixel (`y`, `x`).
 fn taps(g: &Geometry, y: usize, x: usize) -> Taps {
     let (rows, columns) = (g.taps(y, g.k_h, g.in_h), g.taps(x, g.k_w, g.in_w));
-    let at = |out: usize, tap: usize| (out * g.stride.get() + tap).saturating_sub(g.pad);
-    let elements = 2 * g.pixel;
+    let at = |out: usize, tap: usize| (ix(out) * g.stride.get() + tap).0.saturating_sub(g.pad);
+    let elements = ix(2) * g.pixel;
     let mut taps = Taps {
-        weight: (rows.start * g.k_w + columns.start) * elements,
-        activation: (at(y, rows.start) * g.in_w + at(x, columns.start)) * g.pixel,
-        len: columns.len() * elements,
+        weight: (elements * (ix(rows.start) * g.k_w + columns.start)).0,
+        activation: ((ix(at(y, rows.start)) * g.in_w + at(x, columns.start)) * g.pixel).0,
+        len: (elements * columns.len()).0,
         rows: if columns.is_empty() { 0 } else { rows.len() },
-        weight_row: g.k_w * elements,
-        activation_row: g.in_w * g.pixel,
+        weight_row: (elements * g.k_w).0,
+        activation_row: (ix(g.in_w) * g.pixel).0,
     };
-    if taps.len == taps.weight_row && taps.len == 2 * taps.activation_row {
-        (taps.len, taps.rows) = (taps.len * taps.rows, taps.rows.min(1));
+    if taps.len == taps.weight_row && taps.len / 2 == taps.activation_row {
+        (taps.len, taps.rows) = ((ix(taps.len) * taps.rows).0, taps.rows.min(1));
     }
     taps
 }
@@ -181,14 +182,16 @@ fn start(source: &Source, taps: &Taps) -> i32 {
         return 0;
     }
     let runs = (0..taps.rows).filter_map(|row| {
-        let at = taps.activation + row * taps.activation_row;
-        source.activations.get(at..at + taps.len / 2)
+        let at = ix(row) * taps.activation_row + taps.activation;
+        source.activations.get(at.0..(at + taps.len / 2).0)
     });
     let total = runs.flatten().fold(0i32, |total, &word| {
         let [low, high] = unpair(word).map(i32::from);
         total.wrapping_add(low + high)
     });
-    total.wrapping_neg() << (source.spec.stored_bits() - 1)
+    total
+        .wrapping_neg()
+        .wrapping_shl(u32::from(source.spec.stored_bits()).wrapping_sub(1))
 }
 
 /// Adds a pixel's products to the sums of all channels, which are 0.
@@ -197,31 +200,32 @@ fn pixel(source: &Source, taps: &Taps, stored: &Stored, sums: &mut [i32]) {
     let last = GROUP - 1;
     let (groups, rest) = sums.as_chunks_mut::<GROUP>();
     let count = groups.len();
-    for (first, stride) in [(0, stride), (last, -stride)] {
+    for (first, stride) in [(0, stride), (last, stride.wrapping_neg())] {
         let sets = Sets {
-            first: first * pitch,
+            first: (ix(first) * pitch).0,
             stride,
-            step: stored.group * pitch,
+            step: (ix(stored.group) * pitch).0,
             count,
             sum: first,
         };
         products(source, taps, sets, groups.as_flattened_mut());
     }
-    let first = count * stored.group;
+    let first = (ix(count) * stored.group).0;
     let mut rest = rest.iter_mut();
     let mut done = 0;
     while rest.len() > 0 {
         let mut some = [0; GROUP];
-        let (channel, wanted) = (first + done, rest.len().min(3));
-        let (from, stride, sum, wanted) = if channel + 5 <= stored.channels {
+        let (channel, wanted) = (first.saturating_add(done), rest.len().min(3));
+        let (from, stride, sum, wanted) = if channel.saturating_add(5) <= stored.channels {
             (channel, stride, 0, wanted)
-        } else if channel + wanted >= 5 {
-            (channel + wanted - 1, -stride, last, wanted)
+        } else if channel.saturating_add(wanted) >= 5 {
+            let from = channel.saturating_add(wanted) - 1;
+            (from, stride.wrapping_neg(), last, wanted)
         } else {
             (channel, 0, 0, 1)
         };
         let sets = Sets {
-            first: from * pitch,
+            first: (ix(from) * pitch).0,
             stride,
             step: 0,
             count: 1,
@@ -232,7 +236,7 @@ fn pixel(source: &Source, taps: &Taps, stored: &Stored, sums: &mut [i32]) {
         for (sum, found) in rest.by_ref().zip(some.iter().skip(skipped)).take(wanted) {
             *sum = sum.wrapping_add(*found);
         }
-        done += wanted;
+        done = done.saturating_add(wanted);
     }
 }
 
@@ -277,7 +281,7 @@ fn channels(layer: &Layer, sums: &[i32], pixel: &mut [u8]) {
         scaled.zip(pixel).for_each(|(y, o)| *o = usat::<8>(y));
         return;
     }
-    let per_byte = 8 / act.bits().max(1) as usize;
+    let per_byte = if act == Act::U4 { 2 } else { 4 };
     for (channel, y) in scaled.enumerate() {
         let value = if act == Act::U4 {
             usat::<4>(y)
@@ -300,6 +304,7 @@ fn channels(layer: &Layer, sums: &[i32], pixel: &mut [u8]) {
 #[cfg(not(all(feature = "dsp", target_arch = "arm")))]
 mod portable {
     use super::{SET, Sets, Source, Taps, unpair};
+    use shared::index::{ix, part};
     use shared::weights::{DenseChannel, pair_elements};
 
     /// Weights are multiplied with their sign.
@@ -310,11 +315,13 @@ mod portable {
         let (spec, direction) = (source.spec, sets.direction());
         let bytes = spec.dense_channel_bytes() as usize;
         for (set, i) in (0..sets.count).flat_map(|set| SET.map(|i| (set, i))) {
-            let at = (sets.first + set * sets.step).wrapping_add_signed(i * sets.stride);
+            let at = (ix(set) * sets.step + sets.first).0;
+            let at = at.wrapping_add_signed(i.wrapping_mul(sets.stride));
             let weights = source.weights.get(at..at.wrapping_add(bytes));
             let channel =
                 weights.and_then(|w| DenseChannel::new(w, spec.sequence_len(), spec.stored_bits()));
-            let sum = (sets.sum + 8 * set).wrapping_add_signed(i * direction);
+            let sum = (ix(8) * set + sets.sum).0;
+            let sum = sum.wrapping_add_signed(i.wrapping_mul(direction));
             if let (Some(channel), Some(sum)) = (channel, sums.get_mut(sum)) {
                 let rows = (0..taps.rows).map(|row| one_row(source, taps, row, &channel));
                 *sum = rows.fold(*sum, i32::wrapping_add);
@@ -323,14 +330,14 @@ mod portable {
     }
 
     fn one_row(source: &Source, taps: &Taps, row: usize, channel: &DenseChannel) -> i32 {
-        let first = taps.weight + row * taps.weight_row;
-        let at = taps.activation + row * taps.activation_row;
-        let activations = source.activations.get(at..at + taps.len / 2).unwrap_or(&[]);
+        let first = ix(row) * taps.weight_row + taps.weight;
+        let at = ix(row) * taps.activation_row + taps.activation;
+        let activations = part(source.activations, at.0, taps.len / 2);
         let pairs = activations.iter().enumerate();
         pairs.fold(0i32, |sum, (j, &a)| {
             let ((low, high), [a0, a1]) = (pair_elements(j), unpair(a).map(i32::from));
-            let low = a0 * i32::from(channel.get(first + low));
-            let high = a1 * i32::from(channel.get(first + high));
+            let low = a0 * i32::from(channel.get((first + low).0));
+            let high = a1 * i32::from(channel.get((first + high).0));
             sum.wrapping_add(low.wrapping_add(high))
         })
     }

@@ -8,6 +8,7 @@
 
 use super::straight::{SET, Sets, Source, Taps};
 use core::arch::global_asm;
+use shared::index::{Reach, ix, reach};
 
 /// Fields are unsigned: `half` times the sum of the activations must be taken off.
 pub const UNSIGNED: bool = true;
@@ -53,7 +54,10 @@ pub fn run(source: &Source, taps: &Taps, sets: Sets, sums: &mut [i32]) {
             let behind = |wider: u8| {
                 let planes = [4, 2].into_iter().filter(|b| w_bits & wider & b != 0);
                 let elements = source.spec.sequence_len() as usize;
-                planes.map(|b| 4 * words(elements, b.into())).sum()
+                planes.fold(0, |bytes, b| {
+                    let plane = reach(4) * words(elements, b.into());
+                    (plane + bytes).0
+                })
             };
             if w_bits & 1 != 0 {
                 plane::<1>(source, taps, sets, (behind(6), 1), sums);
@@ -71,7 +75,7 @@ pub fn run(source: &Source, taps: &Taps, sets: Sets, sums: &mut [i32]) {
 
 /// Words of so many weights in a plane.
 fn words(elements: usize, bits: usize) -> usize {
-    (elements * bits).div_ceil(32)
+    elements.saturating_mul(bits).div_ceil(32)
 }
 
 /// The plane of `BITS` bits that starts at byte `at` of each channel; sums are shifted first.
@@ -83,25 +87,27 @@ fn plane<const BITS: usize>(
     (at, shift): (usize, usize),
     sums: &mut [i32],
 ) {
-    let (turns, row) = (words(taps.len, BITS), taps.weight_row * BITS / 8);
-    let lanes = turns * 16 / BITS;
+    let (turns, row) = (words(taps.len, BITS), (reach(taps.weight_row) * BITS).0 / 8);
+    let lanes = (reach(turns) * 16).0 / BITS;
     let last_row = taps.rows.saturating_sub(1);
-    let from = at + taps.weight * BITS / 8;
+    let from = reach((reach(taps.weight) * BITS).0 / 8) + at;
     let ends = [
-        from + last_row * row + 4 * turns <= source.spec.dense_channel_bytes() as usize,
-        taps.activation + last_row * taps.activation_row + lanes <= source.activations.len(),
+        from + reach(last_row) * row + reach(4) * turns,
+        reach(last_row) * taps.activation_row + taps.activation + lanes,
     ];
-    if taps.rows == 0 || turns == 0 || ends != [true; 2] || !inside(source, &sets, sums.len()) {
+    let channel = source.spec.dense_channel_bytes() as usize;
+    let inside = ends[0].0 <= channel
+        && ends[1].0 <= source.activations.len()
+        && inside(source, &sets, sums.len());
+    if taps.rows == 0 || turns == 0 || !inside {
         return;
     }
     for r in 0..taps.rows {
-        let activations = taps.activation + r * taps.activation_row;
-        let activations = source.activations.as_ptr().wrapping_add(activations);
+        let at = ix(r) * taps.activation_row + taps.activation;
+        let activations = source.activations.as_ptr().wrapping_add(at.0);
+        let at = ix(r) * row + from.0 + sets.first;
         let mut pass = Pass {
-            weights: source
-                .weights
-                .as_ptr()
-                .wrapping_add(sets.first + from + r * row),
+            weights: source.weights.as_ptr().wrapping_add(at.0),
             stride: sets.stride,
             activations,
             turns,
@@ -134,9 +140,13 @@ fn inside(source: &Source, sets: &Sets, sums: usize) -> bool {
     };
     [0, SET[3]].into_iter().all(|i| {
         [0, last].into_iter().all(|set| {
-            let first = (sets.first + set * sets.step).checked_add_signed(i * sets.stride);
-            let sum = (sets.sum + 8 * set).checked_add_signed(i * sets.direction());
-            let stored = first.is_some_and(|at| at + bytes <= source.weights.len());
+            let last = |first: Reach, stride: isize| {
+                let away = i.checked_mul(stride)?;
+                first.0.checked_add_signed(away)
+            };
+            let first = last(reach(set) * sets.step + sets.first, sets.stride);
+            let sum = last(reach(set) * 8 + sets.sum, sets.direction());
+            let stored = first.is_some_and(|at| (reach(at) + bytes).0 <= source.weights.len());
             stored && sum.is_some_and(|at| at < sums)
         })
     })

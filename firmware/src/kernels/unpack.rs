@@ -96,7 +96,7 @@ fn planes<'a>(spec: &LayerSpec, source: &'a [u8]) -> [&'a [u8]; 3] {
     }
     let bytes = |plane: u32| {
         let there = u32::from(spec.w_bits) & plane;
-        4 * (spec.sequence_len() * there).div_ceil(32) as usize
+        4 * (u64::from(spec.sequence_len()) * u64::from(there)).div_ceil(32) as usize
     };
     let (four, rest) = split(source, bytes(4));
     let (two, one) = split(rest, bytes(2));
@@ -110,6 +110,7 @@ fn split(bytes: &[u8], at: usize) -> (&[u8], &[u8]) {
 #[cfg(not(all(feature = "dsp", target_arch = "arm")))]
 mod portable {
     use crate::kernels::lanes::{pair, ssub16};
+    use shared::index::ix;
 
     /// Unpacks as many whole steps as `pairs` has; returns the pairs done.
     pub fn steps(w_bits: u8, planes: [&[u8]; 3], pairs: usize, out: &mut [u32]) -> usize {
@@ -151,12 +152,12 @@ mod portable {
                 };
                 let (mut field, mut low) = (0, 0);
                 if W & 4 != 0 {
-                    let w = word(four, 4 * k + j / 4);
+                    let w = word(four, (ix(4) * k + j / 4).0);
                     field = w.rotate_right(4 * (j % 4) as u32) & 0x000f_000f;
                     low = 4;
                 }
                 if W & 2 != 0 {
-                    let w = word(two, 2 * k + j / 8);
+                    let w = word(two, (ix(2) * k + j / 8).0);
                     field |= (w.rotate_right(2 * (j % 8) as u32) & 0x0003_0003) << low;
                     low += 2;
                 }

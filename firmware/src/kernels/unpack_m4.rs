@@ -3,6 +3,7 @@
 //! Cycles a weight: 1.6 at 8 bits, 1.8 at 4, 1.7 at 2, 2.6 to 3.6 at the others.
 
 use core::arch::global_asm;
+use shared::index::{ix, reach};
 
 unsafe extern "C" {
     fn pressboard_unpack8(source: *const u8, out: *mut u32, steps: usize);
@@ -38,8 +39,8 @@ pub fn steps(w_bits: u8, planes: [&[u8]; 3], pairs: usize, out: &mut [u32]) -> u
     let inside = [4, 2, 1]
         .into_iter()
         .zip(planes)
-        .all(|(plane, bytes)| 2 * n * steps * bits(plane) <= 8 * bytes.len());
-    if steps == 0 || !inside || out.len() + 1 < 2 * n * steps {
+        .all(|(plane, bytes)| (reach(n / 4) * steps * bits(plane)).0 <= bytes.len());
+    if steps == 0 || !inside || out.len() < (reach(2 * n) * steps).0.saturating_sub(1) {
         return 0;
     }
     let (pointers, to) = (planes.map(<[u8]>::as_ptr), out.as_mut_ptr());
@@ -57,7 +58,7 @@ pub fn steps(w_bits: u8, planes: [&[u8]; 3], pairs: usize, out: &mut [u32]) -> u
             _ => pressboard_unpack8(pointers[0], to, steps),
         }
     }
-    n * steps
+    (ix(n) * steps).0
 }
 
 global_asm!(

@@ -1,7 +1,9 @@
 //! Generated layers: a spec, its data, the kernel's output and the reference's.
 #![allow(dead_code)] // Each test file uses its own part.
 
+pub mod edit;
 pub mod network;
+pub mod small;
 
 use firmware::kernels::{Blocks, Buffers, LayerError, run_layer};
 use firmware::reference::{self, Parameters};

@@ -43,8 +43,12 @@ pub fn specs() -> [LayerSpec; 4] {
 
 impl Chain {
     pub fn new(seed: u32) -> Self {
+        Self::of(specs(), seed)
+    }
+
+    pub fn of(specs: impl IntoIterator<Item = LayerSpec>, seed: u32) -> Self {
         let mut rng = Rng::new(seed);
-        let cases: Vec<Case> = specs()
+        let cases: Vec<Case> = specs
             .into_iter()
             .map(|spec| generate_from(spec, &mut rng))
             .collect();

@@ -39,7 +39,7 @@ pub use plan::{MemoryPlan, PlannedLayer, layer_in, plan};
 pub use post_training::post_training;
 pub(crate) use post_training::weight_steps;
 pub use quantize::quantize;
-pub use read::from_blob;
+pub use read::{ReadError, from_blob};
 pub use simulate::{accuracy, argmax, simulate};
 pub use specs::{Bits, NamedSpec, specs};
 pub use winograd::tiled;

@@ -8,20 +8,43 @@ use shared::coding::Corrupt;
 use shared::coding::tans::STATES;
 use shared::spec::{Kind, LayerSpec};
 
+/// Most weights of a network that is read back, padding counted. A stream of a few bytes can
+/// stand for any number of zeros, and each becomes a byte here; VGG-19 has 20 million.
+const MAX_WEIGHTS: u64 = 1 << 28;
+
+/// Why a blob is not read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// A weight stream is damaged.
+    #[error(transparent)]
+    Stream(#[from] EngineError),
+    /// It stands for more weights than any network has.
+    #[error("it states {weights} weights, and at most {MAX_WEIGHTS} are read")]
+    TooManyWeights {
+        /// All layers' weights, padding counted.
+        weights: u64,
+    },
+}
+
 /// The integer network in `blob`, for the host's simulation.
 ///
 /// Layers are named as [`super::specs()`] names them. Encoding and strips are the blob's own.
 ///
 /// # Errors
-/// [`EngineError::Corrupt`] where a weight stream is damaged.
-pub fn from_blob(blob: &Blob) -> Result<IntNet, EngineError> {
+/// [`ReadError::Stream`] where a weight stream is damaged, [`ReadError::TooManyWeights`].
+pub fn from_blob(blob: &Blob) -> Result<IntNet, ReadError> {
+    let stored = |s: &LayerSpec| u64::from(s.sequence_len()) * u64::from(s.c_out);
+    let weights = blob.layers().map(|l| stored(l.spec())).sum();
+    if weights > MAX_WEIGHTS {
+        return Err(ReadError::TooManyWeights { weights });
+    }
     verify_streams(blob)?;
     let header = blob.header();
     let mut names = Names::default();
     let layers = (0u16..)
         .zip(blob.layers())
         .map(|(i, layer)| read_layer(i, &layer, names.next(layer.spec())))
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<_, EngineError>>()?;
     Ok(IntNet {
         input: [header.in_h, header.in_w, header.in_c].map(usize::from),
         r_c: header.r_c[..usize::from(header.in_c)].to_vec(),
@@ -118,6 +141,8 @@ mod tests {
     use super::*;
     use crate::lower::Bits;
     use crate::vgg::VggConfig;
+    use shared::blob::write::{LayerData, blob_bytes, write};
+    use shared::blob::{Header, LayerRecord};
     use shared::semantics::{Requant, weight_max};
     use shared::spec::Encoding;
 
@@ -245,7 +270,50 @@ mod tests {
         let blob = Blob::new_checked(&damaged).expect("the structure is whole");
         assert_eq!(
             from_blob(&blob),
-            Err(EngineError::Corrupt { layer: 1, block: 0 })
+            Err(EngineError::Corrupt { layer: 1, block: 0 }.into())
         );
+    }
+
+    #[test]
+    fn a_small_blob_of_too_many_zeros_is_refused_before_any_is_stored() {
+        let channels = 1_100;
+        let spec = LayerSpec {
+            encoding: Encoding::Delta,
+            input: Act::Image,
+            output: Act::I32,
+            ..LayerSpec::fully_connected(255, 255, 4, channels)
+        };
+        // Blocks without an entry, whose gaps are of one bit.
+        let blocks = u32::from(spec.blocks());
+        let table = (0..=blocks).map(|i| 4 * (blocks + 1 + i));
+        let words = table.chain((0..blocks).map(|_| 1 << 24));
+        let weights: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
+        let record = LayerRecord {
+            scratch_off: 4 * u32::from(channels),
+            ..LayerRecord::of(spec)
+        };
+        let layer = LayerData {
+            record,
+            weights: &weights,
+            requants: &vec![Requant::default(); channels.into()],
+        };
+        let header = Header {
+            total_len: 0,
+            crc32: 0,
+            in_h: 255,
+            in_w: 255,
+            in_c: 4,
+            layers: 1,
+            r_c: [0; 4],
+            arena_bytes: record.scratch_off + spec.scratch_bytes(),
+            logit_scale: 0,
+        };
+        let mut bytes = vec![0; blob_bytes(&[layer])];
+        write(header, &[layer], &mut bytes);
+        assert!(bytes.len() < 16 * 1024);
+        let blob = Blob::new_checked(&bytes).expect("nothing is wrong with it");
+        let weights = 255 * 255 * 4 * u64::from(channels);
+        let refused = from_blob(&blob);
+        assert_eq!(refused, Err(ReadError::TooManyWeights { weights }));
     }
 }

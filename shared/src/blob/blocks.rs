@@ -2,11 +2,11 @@
 //! them.
 
 use super::error::{BlobError, Malformed};
-use super::layout::u32_at;
 use super::parse::Layer;
 use crate::coding::section::OFFSET_BITS;
 use crate::coding::tans::{self, Model, STATES};
 use crate::coding::{BlockShape, Corrupt, bitmap, delta};
+use crate::index::ix;
 use crate::spec::Encoding;
 use crate::weights::StoredChannel;
 
@@ -16,10 +16,11 @@ impl<'a> Layer<'a> {
     pub fn block(&self, i: u16) -> &'a [u8] {
         let range = match self.spec().encoding {
             Encoding::Dense => {
-                let channel = self.spec().dense_channel_bytes() as usize;
-                let start =
-                    usize::from(i) * usize::from(self.spec().kernel.block_channels()) * channel;
-                start..start + usize::from(self.block_channels(i)) * channel
+                let channel = ix(self.spec().dense_channel_bytes() as usize);
+                let full = usize::from(self.spec().kernel.block_channels());
+                let (here, start) = (usize::from(self.block_channels(i)), usize::from(i));
+                let start = channel * full * start;
+                start.0..(start + channel * here).0
             }
             Encoding::Sparse | Encoding::Delta | Encoding::Coded => {
                 self.offset(i)..self.offset(i.saturating_add(1))
@@ -110,7 +111,7 @@ impl<'a> Layer<'a> {
         match s.encoding {
             Encoding::Dense => {
                 let stored = bytes.chunks_exact((s.dense_channel_bytes() as usize).max(1));
-                for (channel, bytes) in stored.enumerate() {
+                for (channel, bytes) in (0..shape.channels).zip(stored) {
                     if let Some(stored) = StoredChannel::new(s, bytes) {
                         (0..s.sequence_len()).for_each(|e| put(channel, e as usize, stored.get(e)));
                     }
@@ -132,9 +133,8 @@ impl<'a> Layer<'a> {
 
     /// Entry `i` of the block table.
     fn entry(&self, i: u16) -> Option<u32> {
-        let at = 4 * usize::from(i);
-        (at + 4 <= self.weights.len() && i <= self.spec().blocks())
-            .then(|| u32_at(self.weights, at))
+        let word = self.weights.as_chunks().0.get(usize::from(i))?;
+        (i <= self.spec().blocks()).then(|| u32::from_le_bytes(*word))
     }
 
     /// Where block `i` begins, in bytes from the section's start; past every end where there
@@ -168,7 +168,7 @@ impl<'a> Layer<'a> {
             None => Ok(()),
             Some(i) => Err(BlobError {
                 what: Malformed::BlockTable,
-                at: self.record.weights_off + 4 * u32::from(i),
+                at: self.record.weights_off.saturating_add(4 * u32::from(i)),
             }),
         }
     }

@@ -20,7 +20,7 @@ pub(super) fn inexact_channel(layer: &Layer) -> Option<u16> {
         return None;
     }
     let x_max = spec.input.max() as u32;
-    let most = u64::from(spec.sequence_len()) << (spec.w_bits.max(1) - 1);
+    let most = u64::from(spec.sequence_len()) << (spec.w_bits.clamp(1, 8) - 1);
     if winograd::is_exact(spec.kernel, most, most, x_max) {
         return None;
     }
@@ -36,10 +36,16 @@ fn sums(layer: &Layer, block: u16, channel: usize) -> [u64; 2] {
     let mut sums = [0; 2];
     let _ = layer.decode_plain(block, |c, _, w| {
         if c == channel {
-            sums[usize::from(w < 0)] += u64::from(w.unsigned_abs());
+            add(&mut sums, w);
         }
     });
     sums
+}
+
+/// Adds a weight to the sum of its sign.
+fn add([positive, negative]: &mut [u64; 2], w: i16) {
+    let sum = if w < 0 { negative } else { positive };
+    *sum = sum.saturating_add(w.unsigned_abs().into());
 }
 
 impl Layer<'_> {
@@ -53,7 +59,7 @@ impl Layer<'_> {
         let mut sums = [[0u64; 2]; 2];
         self.decode_block(i, table, |channel, _, w| {
             if let Some(sums) = sums.get_mut(channel) {
-                sums[usize::from(w < 0)] += u64::from(w.unsigned_abs());
+                add(sums, w);
             }
         })?;
         let (kernel, x_max) = (self.spec().kernel, self.spec().input.max() as u32);

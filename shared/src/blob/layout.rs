@@ -234,6 +234,10 @@ pub(super) fn u16_at(b: &[u8], i: usize) -> u16 {
     u16::from_le_bytes([b[i], b[i + 1]])
 }
 
-pub(super) fn u32_at(b: &[u8], i: usize) -> u32 {
-    u32::from_le_bytes([b[i], b[i + 1], b[i + 2], b[i + 3]])
+/// Little-endian; 0 where it is not all there, which no caller lets happen.
+fn u32_at(b: &[u8], i: usize) -> u32 {
+    match b.get(i..).and_then(<[u8]>::first_chunk) {
+        Some(&word) => u32::from_le_bytes(word),
+        None => 0,
+    }
 }

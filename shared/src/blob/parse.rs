@@ -67,7 +67,10 @@ impl<'a> Blob<'a> {
             return err(Malformed::Chain, 20);
         }
         if let Some(i) = h.r_c[usize::from(h.in_c)..].iter().position(|&r| r != 0) {
-            return err(Malformed::Reserved, 24 + u32::from(h.in_c) + i as u32);
+            return err(
+                Malformed::Reserved,
+                (24 + u32::from(h.in_c)).saturating_add(i as u32),
+            );
         }
         let tables_end = HEADER_BYTES + LAYER_BYTES * usize::from(h.layers);
         if tables_end > self.bytes.len() {
@@ -207,12 +210,13 @@ impl<'a> Blob<'a> {
         self.bytes
     }
 
-    /// Bytes of the image that the network takes.
+    /// Bytes of the image that the network takes (saturating).
     #[must_use]
     pub fn image_bytes(&self) -> usize {
+        // More than fits is more than any image has.
         usize::from(self.header.in_h)
-            * usize::from(self.header.in_w)
-            * usize::from(self.header.in_c)
+            .saturating_mul(self.header.in_w.into())
+            .saturating_mul(self.header.in_c.into())
     }
 
     /// Logits that the network gives.
@@ -233,8 +237,13 @@ impl<'a> Blob<'a> {
 
     /// The layers in order.
     pub fn layers(&self) -> impl Iterator<Item = Layer<'a>> + use<'a> {
+        self.numbered_layers().map(|(_, layer)| layer)
+    }
+
+    /// The layers in order, each with its index.
+    pub fn numbered_layers(&self) -> impl Iterator<Item = (u16, Layer<'a>)> + use<'a> {
         let blob = *self;
-        (0..self.header.layers).filter_map(move |i| blob.layer(i))
+        (0..self.header.layers).filter_map(move |i| Some((i, blob.layer(i)?)))
     }
 }
 
@@ -280,6 +289,7 @@ impl<'a> Layer<'a> {
 
     /// Bias and multiplier of output channel `channel`; zeros past the last.
     #[must_use]
+    #[inline]
     pub fn requant(&self, channel: u16) -> Requant {
         let at = usize::from(channel) * REQUANT_BYTES;
         match self.requants.get(at..at + REQUANT_BYTES) {
@@ -288,13 +298,23 @@ impl<'a> Layer<'a> {
         }
     }
 
+    /// Biases and multipliers of the two output channels of block `i`, of a kernel whose blocks
+    /// have two; zeros past the last.
+    #[must_use]
+    #[inline]
+    pub fn block_requants(&self, i: u16) -> [Requant; 2] {
+        let first = i.saturating_mul(2);
+        [first, first.saturating_add(1)].map(|channel| self.requant(channel))
+    }
+
     fn check_requants(&self) -> Result<(), BlobError> {
         if self.spec().output == Act::I32 {
             return Ok(());
         }
         for c in 0..self.spec().c_out {
             if !self.requant(c).is_valid() {
-                let at = self.record.requant_off + u32::from(c) * REQUANT_BYTES as u32 + 4;
+                let offset = u32::from(c) * REQUANT_BYTES as u32 + 4;
+                let at = self.record.requant_off.saturating_add(offset);
                 return Err(BlobError {
                     what: Malformed::Multiplier,
                     at,
@@ -325,21 +345,20 @@ fn check_arena(r: &LayerRecord, arena: u32, at: u32) -> Result<(), BlobError> {
         (r.out_off, s.output_bytes(), 24),
         (r.scratch_off, s.scratch_bytes(), 28),
     ];
+    let err = |what, field: u32| {
+        let at = at.saturating_add(field);
+        Err(BlobError { what, at })
+    };
     for (i, &(off, len, field)) in buffers.iter().enumerate() {
         if off % 4 != 0 {
-            return Err(BlobError {
-                what: Malformed::Unaligned,
-                at: at + field,
-            });
+            return err(Malformed::Unaligned, field);
         }
         let end = off.checked_add(len).filter(|&e| e <= arena);
-        let apart =
-            |&(o, l, _): &(u32, u32, u32)| l == 0 || len == 0 || off >= o + l || off + len <= o;
-        if end.is_none() || !buffers[..i].iter().all(apart) {
-            return Err(BlobError {
-                what: Malformed::Arena,
-                at: at + field,
-            });
+        let apart = |&(o, l, _): &(u32, u32, u32)| {
+            l == 0 || len == 0 || off >= o.saturating_add(l) || off.saturating_add(len) <= o
+        };
+        if end.is_none() || !buffers.iter().take(i).all(apart) {
+            return err(Malformed::Arena, field);
         }
     }
     Ok(())

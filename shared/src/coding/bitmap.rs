@@ -6,6 +6,7 @@
 //! what is left of it is zero: a decoder counts nothing.
 
 use super::{Corrupt, signed, word_at};
+use crate::index::ix;
 
 /// Words of a block of `weights` weights, of which `nonzero` are stored.
 #[must_use]
@@ -115,14 +116,14 @@ impl Rest<'_> {
         for (i, marks) in self.map.iter().enumerate() {
             let mut marks = u32::from_le_bytes(*marks);
             while marks != 0 {
-                let k = 32 * i + marks.trailing_zeros() as usize;
+                let k = (ix(32) * i + marks.trailing_zeros() as usize).0;
                 marks &= marks - 1;
                 if self.word == 0 {
                     self.word = u32::from_le_bytes(*self.values.get(self.next).ok_or(Corrupt)?);
-                    self.next += 1;
+                    self.next = self.next.saturating_add(1);
                 }
                 put(k, signed(self.word, w_bits));
-                self.word >>= w_bits;
+                self.word = self.word.wrapping_shr(w_bits.into());
             }
         }
         if self.word == 0 && self.next == self.values.len() {

@@ -41,7 +41,12 @@ pub fn entries(weights: &[i8], gap_bits: u8) -> usize {
 /// Words of a block of so many entries.
 #[must_use]
 pub const fn words(entries: usize, gap_bits: u8, w_bits: u8) -> usize {
-    1 + entries.div_ceil(entries_per_word(gap_bits, w_bits))
+    entries
+        .div_ceil(match entries_per_word(gap_bits, w_bits) {
+            0 => 1,
+            some => some,
+        })
+        .saturating_add(1)
 }
 
 /// The width of gaps that makes a block shortest, and its words; `None` where it has more
@@ -122,19 +127,20 @@ pub fn decode(
     mut put: impl FnMut(usize, i16),
 ) -> Result<(), Corrupt> {
     let parts = split(block, w_bits)?;
-    let bits = u32::from(parts.gap_bits + w_bits);
-    let (gap_mask, mut left, mut k) = ((1u32 << parts.gap_bits) - 1, parts.entries, 0);
+    let bits = u32::from(parts.gap_bits) + u32::from(w_bits);
+    let (gap_mask, mut left, mut k) = ((1u32 << (parts.gap_bits & 15)) - 1, parts.entries, 0usize);
     for word in parts.body.as_chunks::<4>().0 {
         let mut word = u32::from_le_bytes(*word);
-        for _ in 0..left.min(entries_per_word(parts.gap_bits, w_bits)) {
-            k += (word & gap_mask) as usize;
+        let here = left.min(entries_per_word(parts.gap_bits, w_bits));
+        left = left.saturating_sub(here);
+        for _ in 0..here {
+            k = k.saturating_add((word & gap_mask) as usize);
             if k >= weights {
                 return Err(Corrupt);
             }
-            put(k, signed(word >> parts.gap_bits, w_bits));
-            word >>= bits;
-            k += 1;
-            left -= 1;
+            put(k, signed(word >> (parts.gap_bits & 15), w_bits));
+            word = word.wrapping_shr(bits);
+            k = k.saturating_add(1);
         }
     }
     Ok(())

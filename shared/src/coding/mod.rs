@@ -38,7 +38,7 @@ impl BlockShape {
     /// Weights of the block, padding counted.
     #[must_use]
     pub const fn weights(&self) -> usize {
-        self.channels * self.sequence_len
+        self.channels.saturating_mul(self.sequence_len)
     }
 
     /// Channel and element of the weight at `index` of the stream.
@@ -68,18 +68,17 @@ impl BlockShape {
 }
 
 /// Little-endian word `i` of `bytes`; 0 past the end.
-const fn word_at(bytes: &[u8], i: usize) -> u32 {
-    let at = 4 * i;
-    if at + 4 > bytes.len() {
-        return 0;
+fn word_at(bytes: &[u8], i: usize) -> u32 {
+    match bytes.as_chunks().0.get(i) {
+        Some(&word) => u32::from_le_bytes(word),
+        None => 0,
     }
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 /// The low `bits` of `field` as a signed number.
 const fn signed(field: u32, bits: u8) -> i16 {
-    let unused = 32 - bits as u32;
-    ((field << unused) as i32 >> unused) as i16
+    let unused = 32 - (bits as u32 & 31);
+    (field.wrapping_shl(unused) as i32).wrapping_shr(unused) as i16
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub use kinds::{Encoding, Kernel, Kind};
 pub use scratch::{LINES, ScratchPlan};
 
 use crate::act::Act;
+use crate::index::round_up;
 use crate::{CRC32, weights};
 use serde::{Deserialize, Serialize};
 
@@ -180,7 +181,7 @@ impl LayerSpec {
     /// Input channels rounded up to four, as they lie in scratch and in the weights.
     #[must_use]
     pub const fn c_in4(&self) -> u32 {
-        (self.c_in as u32).next_multiple_of(4)
+        round_up(self.c_in as u32, 2)
     }
 
     /// Length of one output channel's sequence of weights, channels padded to four.

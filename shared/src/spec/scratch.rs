@@ -2,6 +2,7 @@
 
 use super::{Encoding, Kernel, Kind, LayerSpec};
 use crate::coding::tans::TABLE_BYTES;
+use crate::index::round_up;
 use crate::{narrow, winograd};
 
 /// Most output rows that the direct kernel computes together, to begin runs less often; even,
@@ -45,7 +46,8 @@ impl LayerSpec {
     /// Input rows that a full strip needs.
     #[must_use]
     pub const fn strip_input_rows(&self) -> u16 {
-        let rows = (self.strip_rows as u32 - 1) * self.stride as u32 + self.k_h as u32;
+        let rows = (self.strip_rows as u32).saturating_sub(1) * self.stride as u32;
+        let rows = rows + self.k_h as u32;
         if rows > self.in_h as u32 {
             self.in_h
         } else {
@@ -114,12 +116,12 @@ impl LayerSpec {
     const fn direct_scratch(&self) -> ScratchPlan {
         if self.is_straight() {
             // Lanes as far as the last word of the narrowest plane of a channel reaches.
-            let plane = 1 << self.stored_bits().trailing_zeros();
+            let log = 5u32.saturating_sub(self.stored_bits().trailing_zeros());
             let map = (self.in_h as u32 * self.in_w as u32).saturating_mul(self.c_in4());
             let (h, w) = self.conv_out();
-            let sums = (self.c_out as u32).next_multiple_of(8) * 4;
+            let sums = round_up(self.c_out as u32, 3) * 4;
             return ScratchPlan {
-                activations: map.next_multiple_of(32 / plane).saturating_mul(2),
+                activations: round_up(map, log).saturating_mul(2),
                 weights: 0,
                 accumulators: sums.saturating_mul(h as u32 * w as u32),
                 table: 0,

@@ -4,6 +4,7 @@ use super::{halfwords, zero};
 use core::arch::global_asm;
 use shared::blob::Layer;
 use shared::coding::{Corrupt, bitmap};
+use shared::index::{ix, reach};
 
 /// What the loop over a bitmap carries.
 #[repr(C)]
@@ -39,18 +40,16 @@ pub(super) fn decode(layer: &Layer, block: u16, out: &mut [u32]) -> Result<(), C
     zero(out);
     let map = map.as_chunks::<4>().0;
     let cursor = marked(layer, map, values, out);
-    let done = cursor.map as usize - map.as_ptr() as usize;
-    let (mut next, mut word) = (
-        cursor.values as usize - values.as_ptr() as usize,
-        cursor.word,
-    );
+    let after = |at: *const u32, start: *const u8| (at as usize).wrapping_sub(start as usize);
+    let done = after(cursor.map, map.as_ptr().cast());
+    let (mut next, mut word) = (after(cursor.values, values.as_ptr()), cursor.word);
     if next > 0 {
         // A word is read as soon as the one before it is used up. Where nothing was taken of
         // it yet (taking shifts, so that it gets smaller), it counts as not read.
-        let at = cursor.values as usize - layer.weights().as_ptr() as usize - 4;
+        let at = after(cursor.values, layer.weights().as_ptr()).wrapping_sub(4);
         let stored = layer.weights().get(at..).and_then(<[u8]>::first_chunk);
         if stored.is_some_and(|&stored| u32::from_le_bytes(stored) == word) {
-            (next, word) = (next - 4, 0);
+            (next, word) = (next.saturating_sub(4), 0);
         }
     }
     let rest = bitmap::Rest {
@@ -59,7 +58,7 @@ pub(super) fn decode(layer: &Layer, block: u16, out: &mut [u32]) -> Result<(), C
         next: next / 4,
         word,
     };
-    let out = halfwords(out).get_mut(8 * done..).unwrap_or(&mut []);
+    let out = halfwords(out).get_mut((ix(8) * done).0..).unwrap_or(&mut []);
     rest.decode(w_bits, |k, w| {
         if let Some(o) = out.get_mut(k) {
             *o = w;
@@ -73,7 +72,7 @@ fn marked(layer: &Layer, map: &[[u8; 4]], values: &[u8], out: &mut [u32]) -> Bit
     let w_bits = layer.spec().w_bits;
     let section = layer.weights().as_ptr_range();
     // A word of the bitmap takes so many words of values at most, and one is read ahead.
-    let most = 32usize.div_ceil(bitmap::values_per_word(w_bits)) + 1;
+    let most = 32usize.div_ceil(bitmap::values_per_word(w_bits).max(1)) + 1;
     let at = (values.as_ptr() as usize).wrapping_sub(section.start as usize);
     let first = section.start.wrapping_add(at).cast::<u32>();
     let range = map.as_ptr_range();
@@ -85,7 +84,7 @@ fn marked(layer: &Layer, map: &[[u8; 4]], values: &[u8], out: &mut [u32]) -> Bit
         out: out.as_mut_ptr().cast(),
         word: 0,
     };
-    if at + 4 * (most + 1) > layer.weights().len() {
+    if (reach(at) + 4 * (most + 1)).0 > layer.weights().len() {
         return cursor;
     }
     // SAFETY: at least this word of the section lies there, as was just checked.

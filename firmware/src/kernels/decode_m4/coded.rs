@@ -5,6 +5,7 @@ use core::arch::global_asm;
 use shared::blob::Layer;
 use shared::coding::Corrupt;
 use shared::coding::tans::{self, Reader, STATES, weights_per_symbol};
+use shared::index::{ix, reach};
 
 /// Bytes before a coded block that may be read: the loop looks at its bits a group of symbols
 /// at a time before it asks whether there were as many. Table and model are longer.
@@ -46,17 +47,17 @@ pub(super) fn decode(
     let reader = tans::start(bytes, layer.block_state(block))?;
     let section = layer.weights();
     let start = (bytes.as_ptr() as usize).wrapping_sub(section.as_ptr() as usize);
-    if start < BEFORE || start + bytes.len() > section.len() {
+    if start < BEFORE || (reach(start) + bytes.len()).0 > section.len() {
         return Err(Corrupt);
     }
     let step = weights_per_symbol(layer.spec().w_bits);
     let group = if step == 1 { 8 } else { 4 };
-    let groups = 2 * out.len() / (step * group);
-    let before = section.as_ptr().wrapping_add(start - 1);
+    let groups = out.len() / (step * group / 2);
+    let before = section.as_ptr().wrapping_add(start.wrapping_sub(1));
     let range = section.get(start..).unwrap_or(&[]).as_ptr_range();
     let mut cursor = Cursor {
         bits: before,
-        bit: reader.bit + 8,
+        bit: reader.bit.saturating_add(8),
         state: reader.state,
         escapes: range.start,
         end: range.start.wrapping_add(bytes.len()),
@@ -80,14 +81,14 @@ pub(super) fn decode(
     let reader = Reader {
         block: bytes,
         state: cursor.state,
-        bit: cursor.bit - 8,
+        bit: cursor.bit.saturating_sub(8),
         escapes: (cursor.escapes as usize).wrapping_sub(range.start as usize),
     };
     rest(
         reader,
         table,
         halfwords(out),
-        groups * group * step,
+        (ix(groups) * group * step).0,
         layer.spec().w_bits,
     )
 }

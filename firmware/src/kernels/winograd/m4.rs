@@ -7,6 +7,7 @@ use super::{Block, Chunk, Geometry, Products, Source, Tile};
 use crate::kernels::dot::channel_start;
 use core::ops::Range;
 use shared::act::Act;
+use shared::index::{ix, reach};
 
 pub(super) fn stages(g: &Geometry) -> &'static Stages {
     // A kernel that is not built in must not be named, for the linker to drop it.
@@ -17,7 +18,7 @@ pub(super) fn stages(g: &Geometry) -> &'static Stages {
 
 /// See [`portable::weights`].
 pub fn weights(g: &Geometry, chunk: Chunk, source: &mut Source, out: &mut [u32]) {
-    if out.len() < 2 * g.positions * chunk.pairs || chunk.pairs < 2 {
+    if out.len() < chunk.block || chunk.pairs < 2 {
         return;
     }
     for channel in 0..2 {
@@ -25,14 +26,15 @@ pub fn weights(g: &Geometry, chunk: Chunk, source: &mut Source, out: &mut [u32])
         match source {
             Source::Stored(channels, buffer) => stored(g, chunk, channels[channel], buffer, to),
             Source::Plain(plain) => {
-                let first = channel_start(channel, plain.len() / 2) + chunk.first;
-                if plain.len() < 18 * g.pairs || chunk.first + 2 * chunk.pairs > 2 * g.pairs {
+                let first = (ix(chunk.first) + channel_start(channel, plain.len() / 2)).0;
+                let chunk_end = reach(2) * chunk.pairs + chunk.first;
+                if plain.len() < (reach(18) * g.pairs).0 || chunk_end.0 / 2 > g.pairs {
                     return;
                 }
                 let from = plain.as_ptr().wrapping_add(first);
                 // SAFETY: nine taps of the chunk's pairs are read, all positions of as many
                 // are written; both lengths were checked.
-                unsafe { (stages(g).plain)(from, to, chunk.pairs, 8 * g.pairs) };
+                unsafe { (stages(g).plain)(from, to, chunk.pairs, (ix(8) * g.pairs).0) };
             }
         }
     }
@@ -40,31 +42,28 @@ pub fn weights(g: &Geometry, chunk: Chunk, source: &mut Source, out: &mut [u32])
 
 /// Transforms what is stored of one channel; a channel that does not exist has zeros.
 fn stored(g: &Geometry, chunk: Chunk, bytes: &[u8], buffer: &mut [u32], to: *mut u32) {
-    let (shift, bits) = (g.unit.trailing_zeros(), usize::from(g.spec.w_bits));
-    let (start, units) = (chunk.first >> shift, 2 * chunk.pairs >> shift);
-    // Nine taps of a unit.
-    let len = 9 * g.unit * bits / 8;
-    let Some(words) = bytes.get(len * start..len * (start + units)) else {
-        for pair in 0..chunk.pairs * g.positions {
+    let from = bytes.get(chunk.stored_from..).unwrap_or(&[]);
+    let Some(words) = from.get(..chunk.stored).filter(|words| !words.is_empty()) else {
+        for pair in 0..chunk.block / 2 {
             // SAFETY: every second word of the weights, whose length was checked.
-            unsafe { to.add(2 * pair).write(0) };
+            unsafe { to.wrapping_add((ix(2) * pair).0).write(0) };
         }
         return;
     };
     let [eight, four, two] = stages(g).stored;
-    let whole = match bits {
+    let whole = match g.spec.w_bits {
         8 => eight,
         4 => four,
         2 => two,
         _ => {
-            let words = words.chunks_exact(len.max(1));
+            let words = words.chunks_exact(g.unit_bytes.max(1));
             in_lanes(g, words, buffer, to);
             return;
         }
     };
     // SAFETY: nine words a unit are read, which are there; all positions of the chunk's pairs
     // are written, every second word, and their length was checked.
-    unsafe { whole(words.as_ptr(), to, units) };
+    unsafe { whole(words.as_ptr(), to, chunk.units) };
 }
 
 /// The same for units in lanes, which become bytes first.
@@ -75,12 +74,14 @@ fn in_lanes<'a>(
     to: *mut u32,
 ) {
     let groups = g.unit / 4;
-    if buffer.len() < 9 * groups {
+    if buffer.len() < (reach(9) * groups).0 {
         return;
     }
     let unpack = LANES[usize::from(g.spec.w_bits).clamp(3, 7) - 3];
-    for (i, unit) in units.enumerate() {
-        let place = to.wrapping_add(4 * g.positions * groups * i);
+    let mut at = ix(0);
+    for unit in units {
+        let place = to.wrapping_add(at.0);
+        at = at + ix(4) * g.positions * groups;
         // SAFETY: the unit has all its words, the buffer room for nine words a group, and the
         // place room for all positions of its pairs, as checked by the callers.
         unsafe {
@@ -98,11 +99,12 @@ pub fn quads(
     sums: &mut [u32],
     mut output: Option<(&Block, &mut [u8])>,
 ) -> Option<()> {
-    let (quad, one, stages) = (chunk.quad(g), 8 * g.positions, stages(g));
+    let (quad, stages) = (chunk.quad, stages(g));
     let count = products.strip.len().div_ceil(4);
-    let fits = products.tiles.len() >= count * quad
-        && products.weights.len() >= 2 * g.positions * chunk.pairs
-        && sums.len() >= count.saturating_sub(1) * products.step + one;
+    let sums_end = reach(count.saturating_sub(1)) * products.step + reach(8) * g.positions;
+    let fits = products.tiles.len() >= (reach(count) * quad).0
+        && products.weights.len() >= chunk.block
+        && sums.len() >= sums_end.0;
     if !fits || chunk.pairs < 2 {
         return None;
     }
@@ -127,13 +129,13 @@ pub fn quads(
                 let to = to.map(|at| output.as_mut_ptr().wrapping_add(at));
                 back.transform(g, block, arguments.sums, to, [g.out_pixel, g.out_row]);
             } else {
-                let tiles = strip.start..strip.end.min(strip.start + 4);
+                let tiles = strip.start..strip.end.min(strip.start.saturating_add(4));
                 back.output_part(g, block, arguments.sums, tiles, output);
             }
         }
         arguments.tiles = arguments.tiles.wrapping_add(quad);
         arguments.sums = arguments.sums.wrapping_add(products.step);
-        strip.start += 4;
+        strip.start = strip.start.saturating_add(4);
     }
     Some(())
 }
@@ -155,38 +157,41 @@ struct Places {
 impl Places {
     fn new(g: &Geometry, block: &Block, first: usize, output: &[u8]) -> Self {
         let pool = u32::from(g.spec.pool == 2);
-        let even = (g.rows | g.columns) & (g.side - 1) == 0;
+        let even = (g.rows | g.columns) & g.side.wrapping_sub(1) == 0;
         let tile = g.tile(first);
-        let row = (tile.y >> pool) * g.out_row + block.channel;
+        let row = ix(tile.y >> pool) * g.out_row + block.channel;
         let across = g.across.max(1);
         Self {
             straight: even
                 && g.spec.output == Act::U8
-                && output.len() >= g.out_row * (g.rows >> pool),
-            at: row + (tile.x >> pool) * g.out_pixel,
-            row,
+                && output.len() >= (reach(g.out_row) * (g.rows >> pool)).0,
+            at: (row + ix(tile.x >> pool) * g.out_pixel).0,
+            row: row.0,
             left: across - first % across,
             across,
-            step: (g.side >> pool) * g.out_pixel,
-            row_step: (g.side >> pool) * g.out_row,
+            step: (ix(g.side >> pool) * g.out_pixel).0,
+            row_step: (ix(g.side >> pool) * g.out_row).0,
         }
     }
 
     #[inline]
     fn next(&mut self) -> usize {
         let at = self.at;
-        self.at += self.step;
-        self.left -= 1;
+        self.at = self.at.wrapping_add(self.step);
+        self.left = self.left.saturating_sub(1);
         if self.left == 0 {
-            self.row += self.row_step;
+            self.row = self.row.wrapping_add(self.row_step);
             (self.at, self.left) = (self.row, self.across);
         }
         at
     }
 }
 
+/// Output rows and columns of the larger tile.
+pub(super) const TILE: usize = 4;
+
 /// Bytes that the outputs of four tiles of two channels take at most.
-const BUFFER: usize = 4 * 4 * 4 * 2;
+const BUFFER: usize = 4 * TILE * TILE * 2;
 
 /// What the way back of one block's sums needs, for all quads.
 struct Back {
@@ -212,7 +217,8 @@ impl Back {
 
     /// Where a tile's first output pixel is.
     fn at(&self, g: &Geometry, t: Tile) -> usize {
-        (t.y >> self.pool) * g.out_row + (t.x >> self.pool) * g.out_pixel
+        let pool = self.pool & 1;
+        (ix(t.y >> pool) * g.out_row + ix(t.x >> pool) * g.out_pixel).0
     }
 
     /// Through a small buffer, `[tile][row][column][channel]`.
@@ -226,17 +232,17 @@ impl Back {
         output: &mut [u8],
     ) {
         let mut buffer = [0u8; BUFFER];
-        let side = g.side >> self.pool;
+        let side = g.side.min(TILE) >> (self.pool & 1);
         let base = buffer.as_mut_ptr();
-        let to = [0, 1, 2, 3].map(|i| base.wrapping_add(i * 2 * side * side));
+        let to = [0, 1, 2, 3].map(|i| base.wrapping_add((ix(2) * i * side * side).0));
         self.transform(g, block, sums, to, [2, 2 * side]);
         let values = buffer.as_chunks::<2>().0.chunks_exact((side * side).max(1));
         for (tile, values) in tiles.map(|i| g.tile(i)).zip(values) {
-            let rows = (g.rows - tile.y.min(g.rows)).div_ceil(1 << self.pool);
-            let columns = (g.columns - tile.x.min(g.columns)).div_ceil(1 << self.pool);
+            let rows = (g.rows - tile.y.min(g.rows)).div_ceil(1 << (self.pool & 1));
+            let columns = (g.columns - tile.x.min(g.columns)).div_ceil(1 << (self.pool & 1));
             for (row, values) in values.chunks_exact(side.max(1)).enumerate().take(rows) {
-                let start = self.at(g, tile) + row * g.out_row;
-                let pixels = output.get_mut(start..).unwrap_or(&mut []);
+                let start = ix(row) * g.out_row + self.at(g, tile);
+                let pixels = output.get_mut(start.0..).unwrap_or(&mut []);
                 for (pixel, &y) in pixels
                     .chunks_mut(g.out_pixel.max(1))
                     .zip(values)
@@ -280,6 +286,6 @@ fn store(g: &Geometry, block: &Block, y: [u8; 2], pixel: &mut [u8]) {
     }
     for (channel, y) in y.into_iter().enumerate().take(block.channels) {
         let y = y.min(g.spec.output.max() as u8);
-        portable::put(g, pixel, block.channel + channel, y);
+        portable::put(g, pixel, (ix(block.channel) + channel).0, y);
     }
 }

@@ -37,11 +37,16 @@ use super::unpack::Weights;
 use super::{Blocks, LayerError};
 use core::ops::Range;
 use shared::coding::Corrupt;
+use shared::index::{ix, reach};
 use shared::semantics::Requant;
 use shared::spec::{Kernel, LayerSpec};
 use shared::winograd;
 
 /// What the stages need to know of a layer.
+#[cfg_attr(
+    not(all(feature = "dsp", feature = "fpu", target_arch = "arm")),
+    allow(dead_code)
+)]
 struct Geometry<'a> {
     spec: &'a LayerSpec,
     /// Output rows and columns of a tile, 4 or 2.
@@ -57,6 +62,8 @@ struct Geometry<'a> {
     positions: usize,
     /// See [`winograd::unit`]; 0 where weights are unpacked first.
     unit: usize,
+    /// Bytes of nine taps of a unit.
+    unit_bytes: usize,
     /// Words of a block's plain weights.
     plain: usize,
     /// Bytes of a channel's dense weights.
@@ -64,6 +71,8 @@ struct Geometry<'a> {
     /// Bytes of a stored input pixel and row.
     in_pixel: usize,
     in_row: usize,
+    /// Bytes of the input.
+    in_bytes: usize,
     /// Bytes of a stored output pixel and row.
     out_pixel: usize,
     out_row: usize,
@@ -78,6 +87,8 @@ impl<'a> Geometry<'a> {
             4
         };
         let (out_h, out_w) = spec.out_hw();
+        // At most 32.
+        let unit = winograd::unit(spec).unwrap_or(0) as usize & 63;
         let in_pixel = spec.input.pixel_bytes(spec.c_in) as usize;
         let out_pixel = spec.output.pixel_bytes(spec.c_out) as usize;
         Self {
@@ -88,21 +99,23 @@ impl<'a> Geometry<'a> {
             across: (usize::from(out_w) * pool).div_ceil(side),
             pairs: spec.c_in4() as usize / 2,
             positions: (side + 2) * (side + 2),
-            unit: winograd::unit(spec).unwrap_or(0) as usize,
+            unit,
+            unit_bytes: 9 * unit * usize::from(spec.w_bits) / 8,
             plain: winograd::plain_bytes(spec) as usize / 4,
             channel_bytes: spec.dense_channel_bytes() as usize,
             in_pixel,
-            in_row: in_pixel * usize::from(spec.in_w),
+            in_bytes: spec.input_bytes() as usize,
+            in_row: (ix(in_pixel) * usize::from(spec.in_w)).0,
             out_pixel,
-            out_row: out_pixel * usize::from(out_w),
+            out_row: (ix(out_pixel) * usize::from(out_w)).0,
         }
     }
 
     /// Tile `i`, along the rows.
     fn tile(&self, i: usize) -> Tile {
         Tile {
-            y: i / self.across.max(1) * self.side,
-            x: i % self.across.max(1) * self.side,
+            y: (ix(i / self.across.max(1)) * self.side).0,
+            x: (ix(i % self.across.max(1)) * self.side).0,
         }
     }
 }
@@ -124,18 +137,42 @@ struct Block {
 }
 
 /// The input channels of one turn.
+// Whatever the assembly relies on is computed once for all blocks and tiles.
+#[cfg_attr(
+    not(all(feature = "dsp", feature = "fpu", target_arch = "arm")),
+    allow(dead_code)
+)]
 #[derive(Clone, Copy)]
 struct Chunk {
     /// First channel, a multiple of 4.
     first: usize,
     /// Words of lanes, even.
     pairs: usize,
+    /// Words of a quad's transformed tiles.
+    quad: usize,
+    /// Words of a block's transformed weights.
+    block: usize,
+    /// Units of weights, where they are transformed from the blob, bytes before them in a
+    /// channel, and bytes of them all.
+    units: usize,
+    stored_from: usize,
+    stored: usize,
 }
 
 impl Chunk {
-    /// Words of a quad's transformed tiles.
-    fn quad(self, g: &Geometry) -> usize {
-        g.positions * self.pairs * 4
+    /// The channels `first..end`.
+    fn new(g: &Geometry, first: u32, end: u32) -> Self {
+        let (first, pairs) = (first as usize, end.saturating_sub(first) as usize / 2);
+        let units = |channels: usize| channels.checked_div(g.unit).unwrap_or(0);
+        Self {
+            first,
+            pairs,
+            quad: (reach(4) * g.positions * pairs).0,
+            block: (reach(2) * g.positions * pairs).0,
+            units: units(2 * pairs),
+            stored_from: (reach(g.unit_bytes) * units(first)).0,
+            stored: (reach(g.unit_bytes) * units(2 * pairs)).0,
+        }
     }
 }
 
@@ -183,34 +220,30 @@ pub fn run(
         .split_at_mut_checked(plan.weights as usize / 4)
         .ok_or(LayerError::Buffers)?;
     let g = &Geometry::new(spec);
-    let all = g.rows.div_ceil(g.side) * g.across;
-    let step = 4 * winograd::strip_quads(spec) as usize;
+    let all = (ix(g.rows.div_ceil(g.side.max(1))) * g.across).0;
+    let step = (ix(4) * winograd::strip_quads(spec) as usize).0;
     let count = blocks.count(spec.blocks());
     let group = match spec.tiling.blocks {
         0 => count,
         some => some,
     };
     for first_tile in (0..all).step_by(step.max(1)) {
-        let strip = first_tile..all.min(first_tile + step);
+        let strip = first_tile..all.min(first_tile.saturating_add(step));
         for first in (0..count).step_by(usize::from(group).max(1)) {
             let mut turn = Turn {
                 g,
                 source,
                 blocks,
                 strip: strip.clone(),
-                group: first..count.min(first + group),
+                group: first..count.min(first.saturating_add(group)),
                 tiles: &mut *tiles,
                 weights: &mut *weights,
                 shared: &mut *shared,
             };
             let chunk = winograd::chunk(spec);
             for channel in (0..spec.c_in4()).step_by(chunk.max(4) as usize) {
-                let end = spec.c_in4().min(channel + chunk);
-                let chunk = Chunk {
-                    first: channel as usize,
-                    pairs: (end - channel) as usize / 2,
-                };
-                turn.run(chunk, input, output)?;
+                let end = spec.c_in4().min(channel.saturating_add(chunk));
+                turn.run(Chunk::new(g, channel, end), input, output)?;
             }
         }
     }
@@ -233,10 +266,10 @@ impl Turn<'_, '_> {
     /// Adds the products of some input channels to the sums; the last ones bring the output.
     #[inline(never)]
     fn run(&mut self, chunk: Chunk, input: &[u8], output: &mut [u8]) -> Result<(), LayerError> {
-        let (g, quad) = (self.g, chunk.quad(self.g).max(1));
-        for (i, tile) in self.strip.clone().enumerate() {
-            let at = i / 4 * quad;
-            if let Some(quad) = self.tiles.get_mut(at..at + quad) {
+        let (g, quad) = (self.g, chunk.quad.max(1));
+        for (i, tile) in (0..self.strip.len()).zip(self.strip.clone()) {
+            let at = ix(i / 4) * quad;
+            if let Some(quad) = self.tiles.get_mut(at.0..(at + quad).0) {
                 stages::input(g, chunk, g.tile(tile), input, quad, i % 4);
             }
         }
@@ -251,8 +284,8 @@ impl Turn<'_, '_> {
         let (g, layer) = (self.g, self.source.layer);
         let stored = self.blocks.stored(block);
         let mut source = if g.unit > 0 {
-            let start = 2 * usize::from(stored) * g.channel_bytes;
-            let from = layer.weights().get(start..).unwrap_or(&[]);
+            let start = ix(2) * usize::from(stored) * g.channel_bytes;
+            let from = layer.weights().get(start.0..).unwrap_or(&[]);
             let (first, rest) = from.split_at_checked(g.channel_bytes).unwrap_or((&[], &[]));
             let second = rest.get(..g.channel_bytes).unwrap_or(&[]);
             let bytes = self.shared.get_mut(..g.plain).ok_or(LayerError::Buffers)?;
@@ -270,15 +303,15 @@ impl Turn<'_, '_> {
 
     fn multiply(&mut self, chunk: Chunk, block: u16, output: &mut [u8]) -> Result<(), LayerError> {
         let (g, layer) = (self.g, self.source.layer);
-        let one = 8 * g.positions;
+        let one = (ix(8) * g.positions).0;
         let quads = self.strip.len().div_ceil(4);
         let (from, step) = if winograd::is_chunked(g.spec) {
-            let slot = usize::from(block - self.group.start) * quads;
-            (g.plain + slot * one, one)
+            let slot = ix(block.saturating_sub(self.group.start).into()) * quads;
+            ((slot * one + g.plain).0, one)
         } else {
             (0, 0)
         };
-        let last = chunk.first + 2 * chunk.pairs >= 2 * g.pairs;
+        let last = (chunk.first / 2).saturating_add(chunk.pairs) >= g.pairs;
         let products = Products {
             tiles: self.tiles,
             weights: self.weights,
@@ -289,7 +322,7 @@ impl Turn<'_, '_> {
         let block = Block {
             channel: 2 * usize::from(block),
             channels: usize::from(layer.block_channels(block)),
-            requants: [0, 1].map(|i| layer.requant((2 * block).saturating_add(i))),
+            requants: layer.block_requants(block),
         };
         let to = last.then_some((&block, output));
         stages::quads(g, chunk, &products, sums, to).ok_or(LayerError::Buffers)

@@ -25,12 +25,13 @@ pub fn table(model: Model, table: &mut [u32; STATES]) {
     for entry in table {
         let symbol = *entry as u8;
         let x = &mut next[usize::from(symbol)];
-        // A symbol in the table has a share, so `x` is not 0.
-        let bits = LOG_STATES - (31 - u32::from(*x).leading_zeros().min(31));
-        let base = (u32::from(*x) << bits) - STATES as u32;
+        // A symbol in the table has a share, so `x` is not 0, and below twice the states.
+        let log = u32::from(*x).checked_ilog2().unwrap_or(0);
+        let bits = LOG_STATES.saturating_sub(log);
+        let base = (u32::from(*x) << bits).saturating_sub(STATES as u32);
         let escape = u32::from(symbol == ESCAPE) << 16;
         *entry = (32 - bits) | u32::from(symbol) << 8 | escape | base << 17;
-        *x += 1;
+        *x = x.saturating_add(1);
     }
 }
 
@@ -80,22 +81,22 @@ impl Reader<'_> {
     pub fn next(&mut self, table: &[u32; STATES]) -> Result<u8, Corrupt> {
         let entry = *table.get(self.state as usize).ok_or(Corrupt)?;
         let mut bits = 0;
-        for _ in 0..32 - (entry & 0xff) {
+        for _ in 0..32u32.saturating_sub(entry & 0xff) {
             bits = bits << 1 | self.take_bit()?;
         }
-        self.state = (entry >> 17) + bits;
+        self.state = (entry >> 17).saturating_add(bits);
         if entry & 1 << 16 == 0 {
             return Ok((entry >> 8) as u8);
         }
         let byte = *self.block.get(self.escapes).ok_or(Corrupt)?;
-        self.escapes += 1;
+        self.escapes = self.escapes.saturating_add(1);
         Ok(byte)
     }
 
     fn take_bit(&mut self) -> Result<u32, Corrupt> {
         let at = usize::try_from(self.bit).map_err(|_| Corrupt)?;
         let byte = *self.block.get(at / 8).ok_or(Corrupt)?;
-        self.bit -= 1;
+        self.bit = self.bit.saturating_sub(1);
         Ok(u32::from(byte >> (at % 8) & 1))
     }
 
@@ -104,7 +105,8 @@ impl Reader<'_> {
     /// # Errors
     /// [`Corrupt`] where the state is not 0, or bits and escaped bytes do not meet.
     pub fn finish(&self) -> Result<(), Corrupt> {
-        let met = usize::try_from(self.bit + 1) == Ok(8 * self.escapes);
+        let read = usize::try_from(self.bit.saturating_add(1));
+        let met = read == Ok(self.escapes.saturating_mul(8));
         if met && self.state == 0 {
             Ok(())
         } else {
@@ -132,7 +134,7 @@ pub fn decode(
     for k in (0..weights).step_by(step) {
         let symbol = reader.next(table)?;
         for i in 0..step {
-            put(k + i, weight(symbol, i, w_bits));
+            put(k.saturating_add(i), weight(symbol, i, w_bits));
         }
     }
     reader.finish()

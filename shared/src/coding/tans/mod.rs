@@ -66,7 +66,10 @@ pub fn count(weights: &[i8], w_bits: u8, counts: &mut [u32; SYMBOLS]) {
 #[must_use]
 pub const fn weight(symbol: u8, i: usize, w_bits: u8) -> i16 {
     let field = 8 / weights_per_symbol(w_bits);
-    super::signed((symbol as u32) >> (i * field), field as u8)
+    super::signed(
+        (symbol as u32).wrapping_shr((i.wrapping_mul(field)) as u32),
+        field as u8,
+    )
 }
 
 /// Calls `visit(state, symbol)` for the states in the order in which they are given out: all

@@ -86,7 +86,7 @@ impl Model {
     /// than that takes, or the shares do not add up to [`STATES`].
     pub fn read(bytes: &[u8]) -> Result<Self, Corrupt> {
         let mut shares = [0u16; SYMBOLS];
-        let (mut rest, mut symbol, mut sum) = (bytes.iter(), 0, 0);
+        let (mut rest, mut symbol, mut sum) = (bytes.iter(), 0, 0usize);
         while symbol < SYMBOLS {
             let first = u16::from(*rest.next().ok_or(Corrupt)?);
             if first == 0 {
@@ -97,7 +97,7 @@ impl Model {
                 1..=0x7f => first,
                 _ => (first & 0x7f) << 8 | u16::from(*rest.next().ok_or(Corrupt)?),
             };
-            sum += usize::from(share);
+            sum = sum.saturating_add(share.into());
             *shares.get_mut(symbol).ok_or(Corrupt)? = share;
             symbol += 1;
         }

@@ -1,0 +1,52 @@
+//! Small whole networks of every kernel, encoding and width.
+
+use super::network::Chain;
+use shared::act::Act;
+use shared::spec::{Encoding, Kernel, LayerSpec};
+
+/// Two convolutions and a classifier: kernels, encoding and width of the second vary.
+fn network(first: Kernel, kernel: Kernel, encoding: Encoding, w_bits: u8) -> [LayerSpec; 3] {
+    let one = LayerSpec {
+        kernel: first,
+        input: Act::Image,
+        ..LayerSpec::conv3x3(4, 4, 3, 4)
+    };
+    let two = LayerSpec {
+        kernel,
+        encoding,
+        w_bits,
+        output: Act::U4,
+        pool: 2,
+        ..LayerSpec::conv3x3(4, 4, 4, 3)
+    };
+    let last = LayerSpec {
+        input: Act::U4,
+        output: Act::I32,
+        encoding,
+        w_bits,
+        ..LayerSpec::fully_connected(2, 2, 3, 2)
+    };
+    [one, two, last]
+}
+
+pub fn networks() -> Vec<(String, Chain)> {
+    let mut chains = vec![("chain".to_owned(), Chain::new(1))];
+    for encoding in Encoding::ALL {
+        for (kernel, w_bits) in [
+            (Kernel::Direct, 3),
+            (Kernel::Winograd4, 4),
+            (Kernel::Winograd2, 5),
+            (Kernel::Direct, 8),
+            (Kernel::Winograd2, 2),
+        ] {
+            let first = match w_bits % 2 {
+                0 => Kernel::Narrow,
+                _ => Kernel::Direct,
+            };
+            let name = format!("{}-{kernel:?}-{w_bits}", encoding.name()).to_lowercase();
+            let specs = network(first, kernel, encoding, w_bits);
+            chains.push((name, Chain::of(specs, u32::from(w_bits))));
+        }
+    }
+    chains
+}

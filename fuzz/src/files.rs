@@ -1,0 +1,150 @@
+//! The host's loaders: data and models that people bring, runs that were copied about.
+
+use candle_core::Device;
+use host::agent::AgentState;
+use host::board::LatencyTable;
+use host::run::{Checkpoints, fingerprint};
+use host::vgg::{Vgg, VggConfig};
+use host::{data, report};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use tempfile::TempDir;
+
+/// A folder in memory, where there is such a thing; loaders take paths.
+fn folder(name: &str) -> PathBuf {
+    static ROOT: OnceLock<TempDir> = OnceLock::new();
+    let root = ROOT.get_or_init(|| {
+        let memory = Path::new("/dev/shm");
+        let made = match memory.is_dir() {
+            true => tempfile::tempdir_in(memory),
+            false => tempfile::tempdir(),
+        };
+        made.expect("a folder for files")
+    });
+    let folder = root.path().join(name);
+    fs::create_dir_all(&folder).expect("a folder");
+    folder
+}
+
+fn write(folder: &Path, name: &str, bytes: &[u8]) {
+    fs::write(folder.join(name), bytes).expect("written");
+}
+
+/// Splits off what a length of 16 bits at the start says, or all there is.
+fn split(data: &[u8]) -> (&[u8], &[u8]) {
+    match data.split_first_chunk::<2>() {
+        Some((len, rest)) => rest.split_at(usize::from(u16::from_le_bytes(*len)).min(rest.len())),
+        None => (data, &[]),
+    }
+}
+
+/// Joins parts as the targets of more than one file take them apart.
+///
+/// # Panics
+/// Where one has more than 65,535 bytes.
+#[must_use]
+pub fn join(parts: &[&[u8]]) -> Vec<u8> {
+    let mut all = Vec::new();
+    for part in parts {
+        let len = u16::try_from(part.len()).expect("a short file");
+        all.extend(len.to_le_bytes());
+        all.extend_from_slice(part);
+    }
+    all
+}
+
+/// A model: `config.json`, then `model.safetensors`, which is also imported without.
+pub fn import(data: &[u8]) {
+    let (config, rest) = split(data);
+    let (weights, _) = split(rest);
+    let folder = folder("model");
+    write(&folder, "config.json", config);
+    write(&folder, "model.safetensors", weights);
+    let _ = Vgg::load(&folder, &Device::Cpu);
+    let path = folder.join("model.safetensors");
+    if let Ok(config) = VggConfig::of_weights(&path) {
+        let _ = Vgg::import(config, &path, &Device::Cpu);
+    }
+}
+
+/// A parquet file.
+pub fn parquet(data: &[u8]) {
+    let folder = folder("parquet");
+    write(&folder, "train.parquet", data);
+    let _ = data::load(&folder.join("train.parquet"));
+}
+
+/// A file of CIFAR-10's binary layout and its class names.
+pub fn cifar(data: &[u8]) {
+    let (names, records) = split(data);
+    let folder = folder("cifar");
+    write(&folder, "batches.meta.txt", names);
+    write(&folder, "data_batch_1.bin", records);
+    let _ = data::load(&folder);
+}
+
+/// A folder of two classes with a picture each.
+pub fn images(data: &[u8]) {
+    let (first, rest) = split(data);
+    let (second, _) = split(rest);
+    let root = folder("images");
+    for (class, name, bytes) in [("a", "1.png", first), ("b", "2.jpg", second)] {
+        let class = root.join(class);
+        fs::create_dir_all(&class).expect("a folder");
+        write(&class, name, bytes);
+    }
+    let _ = data::load(&root);
+}
+
+/// A checkpoint's manifest, whose checksum is made right, one part, and a saved agent.
+pub fn checkpoint(data: &[u8]) {
+    let (manifest, rest) = split(data);
+    let (part, agent) = split(rest);
+    let folder = folder("checkpoint");
+    let check = fingerprint(manifest);
+    let text = [manifest, b"\n", check.as_bytes(), b"\n"].concat();
+    write(&folder, "manifest.json", &text);
+    write(&folder, "a-1.part", part);
+    if let Ok(checkpoints) = Checkpoints::open(&folder) {
+        let names = checkpoints.latest().map(|m| m.parts.keys().cloned());
+        for name in names.into_iter().flatten() {
+            checkpoints
+                .part(&name)
+                .expect("was checked when it was opened");
+        }
+    }
+    let (agent, _) = split(agent);
+    if let Ok(state) = AgentState::from_bytes(agent) {
+        let _ = state.load();
+    }
+}
+
+/// The files of a run, down to its report; and a table of timings.
+pub fn run_folder(data: &[u8]) {
+    let folder = folder("run");
+    let mut rest = data;
+    for name in RUN_FILES {
+        let (part, more) = split(rest);
+        rest = more;
+        let path = folder.join(name);
+        match part.is_empty() {
+            true => drop(fs::remove_file(path)),
+            false => write(&folder, name, part),
+        }
+    }
+    let _ = report::write(&folder);
+    let (table, _) = split(rest);
+    write(&folder, "table.jsonl", table);
+    let _ = LatencyTable::open(&folder.join("table.jsonl"), false);
+}
+
+/// What [`run_folder`] takes apart, in this order; the table comes last.
+pub const RUN_FILES: [&str; 6] = [
+    "config.json",
+    "log.jsonl",
+    "policy.json",
+    "summary.json",
+    "sensitivity.json",
+    "evaluation.json",
+];
