@@ -34,7 +34,7 @@ pub fn run(data: &[u8]) {
     };
     let image: Vec<u8> = (0..blob.image_bytes()).map(|i| (i * 37) as u8).collect();
     match (verified, network.infer(&image, &mut ())) {
-        (Ok(()), Ok(logits)) => assert_eq!(logits.iter().count(), blob.classes().into()),
+        (Ok(()), Ok(logits)) => assert_eq!(logits.iter().count(), usize::from(blob.classes())),
         // Weights for which a kernel is not exact are decoded all the same.
         (Err(EngineError::Corrupt { .. }), Ok(_) | Err(EngineError::Corrupt { .. })) => {}
         (verified, ran) => panic!("verified as {verified:?}, ran as {ran:?}"),

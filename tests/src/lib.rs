@@ -10,3 +10,9 @@ pub mod network;
 pub fn board() -> String {
     std::env::var("BOARD").unwrap_or_else(|_| "virtual-stm32f405".into())
 }
+
+/// The folder of stored samples of formats.
+#[must_use]
+pub fn samples() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("samples")
+}

@@ -164,7 +164,7 @@ pub fn qemu_hint() -> &'static str {
     "apt install qemu-system-arm"
 }
 
-fn new_machine(spec: &BoardSpec, firmware: &Firmware) -> Result<Machine, BoardError> {
+pub(super) fn new_machine(spec: &BoardSpec, firmware: &Firmware) -> Result<Machine, BoardError> {
     let parts = Parts {
         flash: spec.flash_geometry(),
         sram_base: spec.sram.base,

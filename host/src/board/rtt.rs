@@ -294,3 +294,6 @@ fn no_channel(doing: &'static str) -> BoardError {
         reason: "the firmware has no such RTT channel, or it is full".into(),
     }
 }
+
+#[cfg(test)]
+mod tests;
