@@ -122,7 +122,7 @@ pub(super) fn decode_all(
     let color = first.color().has_color() || files.iter().any(|f| has_color(f));
     let channels = if color { 3 } else { 1 };
     let expected = [first.height() as usize, first.width() as usize, channels];
-    let mut pixels = vec![0u8; files.len() * expected.iter().product::<usize>()];
+    let mut pixels = zeros(expected, files.len()).map_err(DataError::io(path))?;
     pixels
         .par_chunks_mut(pixels_of(expected))
         .zip(files)
@@ -151,6 +151,29 @@ pub(super) fn decode_all(
     Ok((pixels, expected))
 }
 
+/// Room for so many pictures; a first one that is a lie must not take the process with it.
+fn zeros(size: [usize; 3], count: usize) -> std::io::Result<Vec<u8>> {
+    let total = size.iter().try_fold(count, |n, side| n.checked_mul(*side));
+    let mut pixels = Vec::new();
+    let room = total.filter(|n| pixels.try_reserve_exact(*n).is_ok());
+    pixels.resize(room.ok_or(std::io::ErrorKind::OutOfMemory)?, 0);
+    Ok(pixels)
+}
+
 fn pixels_of(size: [usize; 3]) -> usize {
     size.iter().product::<usize>().max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_memory_than_there_can_be_is_an_error() {
+        for count in [1 << 40, usize::MAX] {
+            let error = zeros([16_384, 16_384, 3], count).expect_err("too much");
+            assert_eq!(error.kind(), std::io::ErrorKind::OutOfMemory);
+        }
+        assert_eq!(zeros([2, 3, 3], 2).expect("some"), vec![0; 36]);
+    }
 }

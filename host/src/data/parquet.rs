@@ -71,6 +71,9 @@ pub(super) fn read_encoded(path: &Path) -> Result<EncodedRows, DataError> {
     })
 }
 
+/// Most classes that are counted where nothing names them: more than a network gives logits.
+const MAX_CLASSES: i64 = 1 << 16;
+
 /// Labels of all rows and names of the classes, without the pictures.
 pub(super) fn read_labels(path: &Path) -> Result<(Vec<i64>, Option<Vec<String>>), DataError> {
     let table = Table::open(path)?;
@@ -247,7 +250,9 @@ pub(super) fn classes_from_paths(paths: &[String], labels: &[i64]) -> Vec<String
     if !names.is_empty() && names.iter().all(|n| !n.is_empty()) {
         return names;
     }
-    let classes = labels.iter().max().map_or(0, |m| m + 1).max(0);
+    // A label that is no class is found when labels are checked.
+    let last = labels.iter().max().map_or(-1, |m| *m);
+    let classes = last.clamp(-1, MAX_CLASSES - 1) + 1;
     (0..classes).map(|i| format!("class {i}")).collect()
 }
 
@@ -275,4 +280,20 @@ fn row_numbers(path: &Path, rows: &[i64]) -> Result<Vec<u32>, DataError> {
                 .map_err(|_| DataError::parquet(path, format!("row number {r} is out of range")))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_of_any_size_makes_no_classes_of_its_own() {
+        for label in [i64::MAX, i64::MIN, 1 << 40] {
+            let labels = [0, label];
+            let classes = classes_from_paths(&[], &labels).len();
+            assert!(classes <= MAX_CLASSES as usize);
+            let refused = checked_labels(Path::new("a"), &labels, classes);
+            assert!(matches!(refused, Err(DataError::Label { row: 1, .. })));
+        }
+    }
 }

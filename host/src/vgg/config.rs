@@ -200,13 +200,25 @@ impl LayerShape {
     }
 }
 
+/// Most rows and columns of the input, and outputs of a layer.
+const MAX_SIZE: usize = u16::MAX as usize;
+
+/// Most weights of a network.
+const MAX_WEIGHTS: usize = 1 << 28;
+
 impl VggConfig {
-    /// Checks that the layers make a network.
+    /// Checks that the layers make a network, of a size that can be held.
     ///
     /// # Errors
     /// [`VggError::Config`].
     pub fn validate(&self) -> Result<(), VggError> {
         let fail = |reason: String| Err(VggError::Config { reason });
+        if self.is_too_large() {
+            return fail(format!(
+                "a side of the input or the width of a layer is above {MAX_SIZE}, or there are \
+                 more than {MAX_WEIGHTS} weights"
+            ));
+        }
         let [mut h, mut w, c] = self.input;
         if h * w * c == 0 || self.num_classes == 0 {
             return fail(format!(
@@ -246,6 +258,26 @@ impl VggConfig {
             true => Ok(()),
             false => fail("there is no convolution".into()),
         }
+    }
+
+    /// Whether sizes cannot be multiplied, or weights not be held: a file may say anything.
+    fn is_too_large(&self) -> bool {
+        let conv = |item: &Item| match item {
+            Item::Conv(width) => Some(*width),
+            Item::MaxPool | Item::AvgPool => None,
+        };
+        let widths = self.cfg.iter().filter_map(conv);
+        let mut sizes = widths.chain(self.input).chain(self.hidden.iter().copied());
+        if sizes.any(|n| n > MAX_SIZE) || self.num_classes > MAX_SIZE {
+            return true;
+        }
+        let weights = |layer: &LayerShape| match layer.kind {
+            LayerKind::Conv => 9 * layer.c_in * layer.c_out,
+            LayerKind::Linear => layer.c_in.saturating_mul(layer.c_out),
+        };
+        let all = self.layers();
+        let sum = all.iter().fold(0usize, |n, l| n.saturating_add(weights(l)));
+        sum > MAX_WEIGHTS
     }
 
     /// The layers with weights, in order: convolutions, then fully connected ones.
@@ -426,5 +458,40 @@ mod tests {
         let takes = |name, side| VggConfig::preset(name).expect("known").takes_side(side);
         assert!(takes("vgg-small", 20) && takes("vgg-small", 24));
         assert!(!takes("vgg16", 20));
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_held_are_refused_before_anything_is_made() {
+        let small = VggConfig::preset("vgg-small").expect("known");
+        let huge = usize::MAX / 2;
+        let cases = [
+            VggConfig {
+                input: [huge, huge, 3],
+                ..small.clone()
+            },
+            VggConfig {
+                cfg: vec![Item::Conv(huge)],
+                ..small.clone()
+            },
+            VggConfig {
+                cfg: vec![Item::Conv(65_535), Item::Conv(65_535)],
+                ..small.clone()
+            },
+            VggConfig {
+                num_classes: huge,
+                ..small.clone()
+            },
+            VggConfig {
+                hidden: vec![huge],
+                ..small
+            },
+        ];
+        for config in cases {
+            let refused = config.validate();
+            assert!(
+                matches!(refused, Err(VggError::Config { .. })),
+                "{config:?}"
+            );
+        }
     }
 }
