@@ -30,7 +30,11 @@ fn the_sample_of_this_version_gives_the_logits_that_it_gave() {
     let image: Vec<u8> = (0..blob.image_bytes()).map(|i| (i * 37) as u8).collect();
     let mut memory = vec![0u64; 4096];
     let mut network = Network::new(blob, common::bytes_of(&mut memory)).expect("fits");
-    let logits: Vec<i32> = network.infer(&image, &mut ()).expect("runs").iter().collect();
+    let logits: Vec<i32> = network
+        .infer(&image, &mut ())
+        .expect("runs")
+        .iter()
+        .collect();
     assert_eq!(logits, LOGITS);
 }
 

@@ -29,8 +29,9 @@ fn network(first: Kernel, kernel: Kernel, encoding: Encoding, w_bits: u8) -> [La
     [one, two, last]
 }
 
-pub fn networks() -> Vec<(String, Chain)> {
-    let mut chains = vec![("chain".to_owned(), Chain::new(1))];
+/// All of them by name: 20 with a seed each.
+pub fn descriptions() -> Vec<(String, [LayerSpec; 3], u32)> {
+    let mut all = Vec::new();
     for encoding in Encoding::ALL {
         for (kernel, w_bits) in [
             (Kernel::Direct, 3),
@@ -45,8 +46,17 @@ pub fn networks() -> Vec<(String, Chain)> {
             };
             let name = format!("{}-{kernel:?}-{w_bits}", encoding.name()).to_lowercase();
             let specs = network(first, kernel, encoding, w_bits);
-            chains.push((name, Chain::of(specs, u32::from(w_bits))));
+            all.push((name, specs, u32::from(w_bits)));
         }
     }
-    chains
+    all
+}
+
+/// All of them, and one with a global pool.
+pub fn networks() -> Vec<(String, Chain)> {
+    let all = descriptions().into_iter();
+    let built = all.map(|(name, specs, seed)| (name, Chain::of(specs, seed)));
+    std::iter::once(("chain".to_owned(), Chain::new(1)))
+        .chain(built)
+        .collect()
 }

@@ -8,6 +8,7 @@ use ::parquet::data_type::{ByteArrayType, DataType, Int32Type, Int64Type};
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
 /// The still encoded pictures of a parquet file.
@@ -80,6 +81,13 @@ pub(super) fn read_labels(path: &Path) -> Result<(Vec<i64>, Option<Vec<String>>)
     Ok((table.labels()?, table.declared_classes()))
 }
 
+/// The reader of `parquet` 60 asserts some of what a malformed file may say (column chunks of
+/// negative length, dictionaries that never come): fuzzing found it.
+fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, DataError>) -> Result<T, DataError> {
+    let done = std::panic::catch_unwind(AssertUnwindSafe(work));
+    done.unwrap_or_else(|_| Err(DataError::parquet(path, "the file contradicts itself")))
+}
+
 /// A parquet file that is open.
 pub(super) struct Table<'a> {
     path: &'a Path,
@@ -89,7 +97,8 @@ pub(super) struct Table<'a> {
 impl<'a> Table<'a> {
     pub fn open(path: &'a Path) -> Result<Self, DataError> {
         let file = File::open(path).map_err(DataError::io(path))?;
-        let reader = SerializedFileReader::new(file).map_err(|e| DataError::parquet(path, e))?;
+        let open = || SerializedFileReader::new(file).map_err(|e| DataError::parquet(path, e));
+        let reader = guarded(path, open)?;
         Ok(Self { path, reader })
     }
 
@@ -167,6 +176,15 @@ impl<'a> Table<'a> {
         leaf: usize,
         values: &mut Vec<T::T>,
     ) -> Result<usize, DataError> {
+        guarded(self.path, || self.group_of(group, leaf, values))
+    }
+
+    fn group_of<T: DataType>(
+        &self,
+        group: usize,
+        leaf: usize,
+        values: &mut Vec<T::T>,
+    ) -> Result<usize, DataError> {
         let fail = |e| DataError::parquet(self.path, e);
         let group = self.reader.get_row_group(group).map_err(fail)?;
         let column = group.get_column_reader(leaf).map_err(fail)?;
@@ -187,7 +205,7 @@ impl<'a> Table<'a> {
         if values == rows {
             return Ok(());
         }
-        let nulls = rows - values;
+        let nulls = rows.saturating_sub(values);
         Err(DataError::parquet(
             self.path,
             format!("{nulls} of {rows} values of column {leaf} are null"),

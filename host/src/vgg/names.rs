@@ -139,7 +139,12 @@ impl Outline {
         let (&first, dims) = convolutions.first_key_value()?;
         let (mut next, channels) = (first, dims[1]);
         for (index, dims) in &convolutions {
-            cfg.extend(std::iter::repeat_n(Item::MaxPool, index.checked_sub(next)?));
+            // A pool follows a convolution, so a gap is one at most; a name may say any number.
+            match index.checked_sub(next)? {
+                0 => {}
+                1 => cfg.push(Item::MaxPool),
+                _ => return None,
+            }
             cfg.push(Item::Conv(dims[0]));
             next = index + step;
         }

@@ -58,7 +58,9 @@ pub(super) fn decode(layer: &Layer, block: u16, out: &mut [u32]) -> Result<(), C
         next: next / 4,
         word,
     };
-    let out = halfwords(out).get_mut((ix(8) * done).0..).unwrap_or(&mut []);
+    let out = halfwords(out)
+        .get_mut((ix(8) * done).0..)
+        .unwrap_or(&mut []);
     rest.decode(w_bits, |k, w| {
         if let Some(o) = out.get_mut(k) {
             *o = w;
