@@ -75,8 +75,8 @@ fn infer(outline: &Outline) -> Option<VggConfig> {
     // Pooling after the last convolution leaves no gap, but decides the classifier's
     // features. Where maximum and average both fit, VGG's own is the maximum.
     let fits = |c: &VggConfig| {
-        let linear = c.layers().into_iter().find(|l| l.kind == LayerKind::Linear);
-        c.validate().is_ok() && linear.is_some_and(|l| l.c_in == features)
+        let linear = || c.layers().into_iter().find(|l| l.kind == LayerKind::Linear);
+        c.validate().is_ok() && linear().is_some_and(|l| l.c_in == features)
     };
     let ends = [Some(Item::MaxPool), None, Some(Item::AvgPool)];
     let presets = ["vgg-small", "vgg16-imagenet"].map(VggConfig::preset);

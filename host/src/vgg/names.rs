@@ -146,7 +146,7 @@ impl Outline {
                 _ => return None,
             }
             cfg.push(Item::Conv(dims[0]));
-            next = index + step;
+            next = index.checked_add(step)?;
         }
         let features = |dims: &[usize]| [dims[1..].iter().product(), dims[0]];
         let linears = linears_of(tensors, &prefix).into_iter();
