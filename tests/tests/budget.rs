@@ -1,6 +1,6 @@
 //! Neither the firmware's size nor the bundled network's cycles grow unnoticed.
 
-use host::board::{Board, CodeSizes, EngineChoice, Firmware, Options, open};
+use host::board::{CodeSizes, EngineChoice, Firmware, Options, open};
 use shared::blob::Blob;
 use std::path::Path;
 

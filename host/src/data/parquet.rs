@@ -176,7 +176,7 @@ impl<'a> Table<'a> {
         leaf: usize,
         values: &mut Vec<T::T>,
     ) -> Result<usize, DataError> {
-        guarded(self.path, || self.group_of(group, leaf, values))
+        guarded(self.path, || self.group_of::<T>(group, leaf, values))
     }
 
     fn group_of<T: DataType>(
