@@ -13,7 +13,8 @@ fn a_stack_that_overflows_faults_below_all_memory() {
     let (spec, _) = spec::find("virtual-stm32f405").unwrap();
     let firmware = Firmware::build(&spec).unwrap();
     let machine = Handle::new(open::new_machine(&spec, &firmware).unwrap());
-    let probe = machine.probe();
+    let chip = machine.clone();
+    let probe = Box::new(move || Ok(chip.probe()));
     let mut link = ProbeLink::attach(probe, &spec, firmware, Some(machine), false).unwrap();
     link.load(None).unwrap();
     let mut replies = Vec::new();
