@@ -57,7 +57,7 @@ impl<D: Device + 'static> Compress<D> {
             AgentKind::Magnitude => 0,
             AgentKind::Hessian => ChannelLoss::fisher_cost(FISHER_BATCHES, batch),
             AgentKind::Ddpg | AgentKind::Random | AgentKind::Greedy => {
-                ChannelLoss::cost(self.input.network.convs.len(), norm, images)
+                ChannelLoss::cost(self.input.network.config.widths().len(), norm, images)
             }
         };
         if self.state.channel_loss.is_none() {

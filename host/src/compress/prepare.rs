@@ -13,7 +13,7 @@ use crate::prune::{
 };
 use crate::reward::{Costs, Targets};
 use crate::search::{Latency, MeasureLayer, price};
-use crate::vgg::{Item, LayerKind, evaluate};
+use crate::vgg::{LayerKind, evaluate};
 use anyhow::Result;
 
 /// Share of weights kept when two rankings are compared.
@@ -38,12 +38,10 @@ pub(super) fn check_reachable<M: MeasureLayer + 'static>(
     targets: &Targets,
     latency: &mut Latency<M>,
 ) -> Result<()> {
-    let mut config = input.network.config.clone();
-    for item in &mut config.cfg {
-        if let Item::Conv(width) = item {
-            *width = round_channels(MIN_CHANNELS, *width, settings.channel_step);
-        }
-    }
+    let given = &input.network.config;
+    let narrow = |width| round_channels(MIN_CHANNELS, width, settings.channel_step);
+    let narrowest: Vec<usize> = given.widths().into_iter().map(narrow).collect();
+    let config = given.with_widths(&narrowest);
     // Narrow weights take fewer bytes but no fewer cycles: a budget that is out of reach is
     // out of reach at both ends.
     let ends = [<[u8]>::first, <[u8]>::last].map(|end| Bits {
