@@ -73,7 +73,8 @@ impl Steady {
         &mut self,
         mut ask: impl FnMut(&mut dyn Board) -> Result<T, BoardError>,
     ) -> Result<T, BoardError> {
-        let mut attempt = 0;
+        // Silence counts by itself: it may follow a probe that was away for long.
+        let (mut attempt, mut few) = (0, 0);
         loop {
             match ask(&mut *self.board) {
                 Ok(answer) => {
@@ -83,12 +84,18 @@ impl Steady {
                     }
                     return Ok(answer);
                 }
-                // Who asks to stop waits for no board.
-                Err(error) if attempt < error.worth(self.patience.attempts) && !requested() => {
+                Err(error) => {
+                    let worth = error.worth(self.patience.attempts);
+                    let limited = worth < self.patience.attempts;
+                    let tried = if limited { few } else { attempt };
+                    // Who asks to stop waits for no board.
+                    if tried >= worth || requested() {
+                        return Err(error);
+                    }
                     attempt += 1;
+                    few += u32::from(limited);
                     self.wait(attempt, &error);
                 }
-                Err(error) => return Err(error),
             }
         }
     }

@@ -123,3 +123,32 @@ fn place(specs: &[(LayerSpec, u32)], arena: u32) -> Vec<PlannedLayer> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::coding::tans::STATES;
+    use shared::spec::{Encoding, Kernel};
+
+    /// What a decoder's table takes is part of the plan: a layer that fits dense may not fit
+    /// coded, and then no blob is made of it.
+    #[test]
+    fn a_table_that_does_not_fit_the_scratch_is_refused() {
+        for kernel in [Kernel::Direct, Kernel::Winograd4] {
+            let dense = LayerSpec {
+                kernel,
+                ..LayerSpec::conv3x3(8, 8, 32, 32)
+            };
+            let coded = LayerSpec {
+                encoding: Encoding::Coded,
+                ..dense
+            };
+            let least = layer_in(&coded, 0).expect_err("nothing fits no memory");
+            let least = u32::try_from(least).expect("small");
+            let (fits, need) = layer_in(&coded, least).expect("fits");
+            assert_eq!((need, fits.scratch().table), (least, 4 * STATES as u32));
+            assert_eq!(layer_in(&coded, least - 4), Err(least.into()));
+            assert!(layer_in(&dense, least - 4).is_ok(), "dense needs no table");
+        }
+    }
+}

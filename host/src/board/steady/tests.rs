@@ -238,7 +238,7 @@ fn noisy(counts: &Arc<Mutex<Counts>>) -> Device<Noisy> {
         network_limit: spec.blob.bytes,
     };
     let mut device = Device::new(link, spec, identity);
-    device.wait_for(Duration::from_millis(5));
+    device.wait_for(Duration::from_millis(50));
     device
 }
 
@@ -281,6 +281,28 @@ fn ten_thousand_requests_with_a_fault_in_a_hundred_give_no_wrong_answer() {
     assert!(faults >= REQUESTS / RARE * 8 / 10);
     assert!(counts.programmed > 1, "other firmware was replaced");
     assert!(*told.lock().unwrap() > 0);
+}
+
+#[test]
+fn silence_is_counted_apart_from_a_probe_that_is_away() {
+    let silent = || BoardError::Silent {
+        board: "stm32f405".into(),
+        request: "infer",
+        waited: Duration::ZERO,
+        log: Vec::new(),
+    };
+    let answer = |mut errors: Vec<BoardError>| {
+        let board = noisy(&Arc::new(Mutex::new(Counts::default())));
+        let mut board = Steady::new(Box::new(board), FAST, Box::new(|_| {}));
+        board.patiently(|_| errors.pop().map_or(Ok(()), Err))
+    };
+    let away: Vec<BoardError> = (0..7).map(|_| gone()).collect();
+    let thrice: Vec<BoardError> = (0..3).map(|_| silent()).collect();
+    answer(thrice.into_iter().chain(away).collect()).unwrap();
+    let error = answer((0..4).map(|_| silent()).collect()).unwrap_err();
+    assert!(matches!(error, BoardError::Silent { .. }), "{error}");
+    let error = answer((0..11).map(|_| gone()).collect()).unwrap_err();
+    assert!(matches!(error, BoardError::Probe { .. }), "{error}");
 }
 
 #[test]
