@@ -71,6 +71,8 @@ struct Counts {
 /// A fast board that misbehaves.
 struct Noisy {
     rng: Rng,
+    /// Draws the sizes of pieces: how many there are depends on time, faults must not.
+    pieces: Rng,
     counts: Arc<Mutex<Counts>>,
     /// Attempts for which the probe stays away.
     away: u32,
@@ -204,7 +206,7 @@ impl Link for Noisy {
 
     fn receive(&mut self, bytes: &mut Vec<u8>) -> Result<(), BoardError> {
         // A few bytes at a time, as they come.
-        let n = self.waiting.len().min(1 + self.rng.below(40) as usize);
+        let n = self.waiting.len().min(1 + self.pieces.below(40) as usize);
         bytes.extend(self.waiting.drain(..n));
         Ok(())
     }
@@ -222,6 +224,7 @@ impl Link for Noisy {
 fn noisy(counts: &Arc<Mutex<Counts>>) -> Device<Noisy> {
     let link = Noisy {
         rng: Rng::new(5),
+        pieces: Rng::new(6),
         counts: counts.clone(),
         away: 0,
         unverified: false,
