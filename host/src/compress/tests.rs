@@ -1,7 +1,7 @@
 //! The whole run on a toy problem, with a device that runs the portable engine.
 
 use super::*;
-use crate::data::Dataset;
+use crate::data::testing::halves;
 use crate::nn::Rng;
 use crate::run::CycleSource;
 use crate::search::{LayerKey, MeasureLayer, Timing};
@@ -62,29 +62,6 @@ impl Device for Portable {
                 })
             })
             .collect()
-    }
-}
-
-/// Two classes: the left or the right half is bright.
-fn halves(n: usize, seed: u64) -> Dataset {
-    let mut rng = Rng::new(seed);
-    let labels: Vec<u32> = (0..n as u32).map(|i| i % 2).collect();
-    let mut images = Vec::new();
-    for label in &labels {
-        for i in 0..8 * 8 * 3 {
-            let bright = (i / 3 % 8 >= 4) == (*label == 1);
-            images.push((rng.below(90) + if bright { 130 } else { 0 }) as u8);
-        }
-    }
-    let class_names = vec!["left".into(), "right".into()];
-    Dataset {
-        images,
-        rows: (0..n as u32).collect(),
-        labels,
-        class_names,
-        h: 8,
-        w: 8,
-        c: 3,
     }
 }
 

@@ -21,6 +21,8 @@ mod source;
 mod stream;
 #[cfg(test)]
 mod stream_tests;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use batch::{Augment, Normalization, augmented_batch, plain_batch};
 pub use crop::Crop;

@@ -1,9 +1,9 @@
 //! Stage 2: bit widths as an environment.
 //!
 //! `fake_quant` rounds inside the float network, `qat` trains through it, `rate` is what
-//! entropy-coded weights take, as a loss. `sensitivity` says what each width loses by itself, `env` is what the agent walks, `fit` makes its
-//! choices meet the budgets, `plan` and `mixed` choose without
-//! episodes.
+//! entropy-coded weights take, as a loss. `sensitivity` says what each width loses by itself,
+//! `env` is what the agent walks, `fit` makes its choices meet the budgets, `plan` and `mixed`
+//! choose without episodes.
 
 mod env;
 mod fake_quant;

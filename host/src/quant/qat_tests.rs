@@ -2,6 +2,7 @@
 
 use super::qat::QatNet;
 use crate::data::Dataset;
+use crate::data::testing::halves;
 use crate::lower::{
     Bits, accuracy, calibrate, centre, entropy, quantize, simulate, weight_section,
 };
@@ -10,29 +11,6 @@ use crate::vgg::{Item, TrainConfig, Trainer, Vgg, VggConfig, evaluate};
 use candle_core::{Device, Result};
 use shared::spec::{Encoding, LayerSpec};
 use std::ops::ControlFlow;
-
-/// 8x8 images of two classes: the left or the right half is bright.
-fn halves(n: usize) -> Dataset {
-    let mut rng = Rng::new(5);
-    let labels: Vec<u32> = (0..n as u32).map(|i| i % 2).collect();
-    let mut images = Vec::new();
-    for label in &labels {
-        for i in 0..8 * 8 * 3 {
-            let bright = (i / 3 % 8 >= 4) == (*label == 1);
-            images.push((rng.below(90) + if bright { 130 } else { 0 }) as u8);
-        }
-    }
-    let class_names = vec!["left".into(), "right".into()];
-    Dataset {
-        images,
-        rows: (0..n as u32).collect(),
-        labels,
-        class_names,
-        h: 8,
-        w: 8,
-        c: 3,
-    }
-}
 
 fn trained(data: &Dataset, all: &[usize]) -> Vgg {
     use Item::{AvgPool as A, Conv as C, MaxPool as M};
@@ -57,7 +35,7 @@ fn trained(data: &Dataset, all: &[usize]) -> Vgg {
 
 #[test]
 fn integers_follow_the_fake_quantized_network() -> Result<()> {
-    let data = halves(64);
+    let data = halves(64, 5);
     let all: Vec<usize> = (0..64).collect();
     let net = trained(&data, &all);
     assert_eq!(
@@ -87,7 +65,7 @@ fn integers_follow_the_fake_quantized_network() -> Result<()> {
 
 #[test]
 fn training_repairs_two_bits_and_keeps_pruned_weights_zero() -> Result<()> {
-    let data = halves(64);
+    let data = halves(64, 5);
     let all: Vec<usize> = (0..64).collect();
     let mut centred = centre(&trained(&data, &all).fold()?);
     centred.network.layers[1]
@@ -135,7 +113,7 @@ fn config(steps: usize) -> TrainConfig {
 
 #[test]
 fn the_rate_term_makes_coded_blobs_shorter_and_keeps_the_classes() -> Result<()> {
-    let data = halves(64);
+    let data = halves(64, 5);
     let all: Vec<usize> = (0..64).collect();
     let centred = centre(&trained(&data, &all).fold()?);
     let ranges = calibrate(&centred.network, &data, &all);
@@ -169,7 +147,7 @@ fn the_rate_term_makes_coded_blobs_shorter_and_keeps_the_classes() -> Result<()>
 
 #[test]
 fn a_training_with_the_rate_term_resumes_to_the_same_bits() -> Result<()> {
-    let data = halves(64);
+    let data = halves(64, 5);
     let all: Vec<usize> = (0..64).collect();
     let centred = centre(&trained(&data, &all).fold()?);
     let ranges = calibrate(&centred.network, &data, &all);
