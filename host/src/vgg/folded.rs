@@ -6,8 +6,11 @@ use crate::nn::{ConvShape, conv3x3_into};
 use candle_core::Result;
 use rayon::prelude::*;
 
-/// Pictures that one thread takes through the network at a time.
-const CHUNK: usize = 16;
+/// Most pictures that one thread takes through the network at a time: as many as fill the
+/// vectors of the convolutions on the smallest maps.
+const CHUNK: usize = 64;
+/// Pixels of the pictures that one thread takes at a time, unless one has more.
+const CHUNK_PIXELS: usize = CHUNK * 32 * 32;
 
 /// A layer at inference.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,12 +82,17 @@ impl Folded {
     /// Where an index is out of range or the pictures have another size than the input.
     pub fn logits(&self, data: &Dataset, indices: &[usize]) -> Vec<f32> {
         indices
-            .par_chunks(CHUNK)
+            .par_chunks(self.chunk())
             .flat_map_iter(|chunk| {
                 let x = plain_batch(data, chunk, &self.config.normalization);
                 self.forward(x, chunk.len(), |_, _| {})
             })
             .collect()
+    }
+
+    fn chunk(&self) -> usize {
+        let [h, w, _] = self.config.input;
+        (CHUNK_PIXELS / (h * w).max(1)).clamp(1, CHUNK)
     }
 
     /// Logits `[n, classes]` of `x` `[c, n, h, w]`, by the calling thread alone.

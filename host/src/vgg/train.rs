@@ -19,7 +19,7 @@ use std::time::Instant;
 /// Batches made ahead of the step that uses them.
 const PREFETCH: usize = 2;
 /// Pictures that one thread takes through a teacher at a time.
-const TEACHER_CHUNK: usize = 8;
+const TEACHER_CHUNK: usize = 32;
 /// Streams of the seed for the noise of each step begin here.
 const NOISE_STREAM: u64 = 1 << 33;
 

@@ -6,10 +6,22 @@
 
 #[cfg(target_arch = "x86_64")]
 mod direct;
+#[cfg(target_arch = "x86_64")]
+mod filters;
 mod gemm;
 mod kernels;
+#[cfg(target_arch = "x86_64")]
+mod memory;
+#[cfg(target_arch = "x86_64")]
+mod pixels;
+#[cfg(target_arch = "x86_64")]
+mod product;
+#[cfg(target_arch = "x86_64")]
+mod transpose;
+#[cfg(target_arch = "x86_64")]
+mod winograd;
 
-use kernels::{PARTIAL_SUMS, SharedOutput, check, sum};
+use kernels::{Direction, PARTIAL_SUMS, SharedOutput, check, sum};
 
 use super::tensor::{elements, with_elements};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
@@ -68,7 +80,8 @@ pub fn conv3x3(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     y.transpose(0, 1)?.contiguous()
 }
 
-/// The same convolution on plain slices, by the calling thread alone, for inference:
+/// The same convolution on plain slices, for inference, by the calling thread (but for
+/// maps of at most 2x2):
 /// `x` `[c_in, n, h, w]`, `weight` `[c_out, c_in·9]`, `y` `[c_out, n, h, w]`.
 ///
 /// # Panics
@@ -96,6 +109,7 @@ impl CustomOp2 for Conv3x3 {
             elements(x, x_layout)?,
             elements(weight, weight_layout)?,
             shape,
+            Direction::Forward,
         );
         Ok((
             CpuStorage::F32(y),
@@ -118,8 +132,11 @@ impl CustomOp2 for Conv3x3 {
         if !x.track_op() {
             return Ok((None, Some(dw)));
         }
-        let flipped = with_elements(weight, |w| flip(w, shape))?;
-        let dx = with_elements(dy, |dy| kernels::forward(dy, &flipped, shape.transposed()))?;
+        let dx = with_elements(weight, |weight| {
+            with_elements(dy, |dy| {
+                kernels::forward(dy, weight, shape.transposed(), Direction::Backward)
+            })
+        })??;
         Ok((Some(Tensor::from_vec(dx, x.shape(), x.device())?), Some(dw)))
     }
 }
@@ -134,21 +151,6 @@ fn shape_of(x: &Shape, weight: &Shape) -> Result<ConvShape> {
         h,
         w,
     })
-}
-
-/// `[c_out, c_in, 9]` to `[c_in, c_out, 9]` with each 3x3 kernel turned by 180 degrees.
-fn flip(weight: &[f32], shape: ConvShape) -> Vec<f32> {
-    let (c_in, c_out) = (shape.c_in, shape.c_out);
-    let mut flipped = vec![0.0; weight.len()];
-    for (o, row) in weight.chunks_exact(c_in * 9).enumerate() {
-        for (i, taps) in row.chunks_exact(9).enumerate() {
-            let to = &mut flipped[(i * c_out + o) * 9..][..9];
-            to.iter_mut()
-                .zip(taps.iter().rev())
-                .for_each(|(t, f)| *t = *f);
-        }
-    }
-    flipped
 }
 
 #[cfg(test)]
@@ -213,14 +215,14 @@ mod tests {
 
     #[test]
     fn does_not_depend_on_the_thread_count() -> Result<()> {
-        let run = |threads: usize| -> Result<Vec<f32>> {
+        let run = |threads: usize, channels: usize, map: usize| -> Result<Vec<f32>> {
             let pool = rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)
                 .build()
                 .expect("thread pool");
             pool.install(|| {
-                let x = random((8, 16, 12, 12), 7)?;
-                let weight = Var::from_tensor(&random((8, 72), 8)?)?;
+                let x = random((channels, 16, map, map), 7)?;
+                let weight = Var::from_tensor(&random((channels, channels * 9), 8)?)?;
                 let y = conv3x3(&x, &weight)?;
                 let grads = (&y * &y)?.sum_all()?.backward()?;
                 grads
@@ -230,14 +232,41 @@ mod tests {
                     .to_vec1::<f32>()
             })
         };
-        assert_eq!(run(1)?, run(5)?);
+        for (channels, map) in [(8, 12), (40, 12), (24, 2)] {
+            assert_eq!(run(1, channels, map)?, run(5, channels, map)?);
+        }
         Ok(())
+    }
+
+    /// The worst difference, as a share of the largest value.
+    #[cfg(target_arch = "x86_64")]
+    fn worst(a: &[f32], b: &[f32]) -> f32 {
+        assert_eq!(a.len(), b.len());
+        let scale = b.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+        differences.fold(0.0f32, f32::max) / scale
     }
 
     #[cfg(target_arch = "x86_64")]
     #[test]
-    fn direct_kernels_equal_the_portable_ones() -> Result<()> {
-        for (n, c_in, c_out, h, w) in [(2, 3, 8, 32, 32), (19, 5, 13, 8, 8), (33, 37, 3, 5, 7)] {
+    fn fast_kernels_equal_the_portable_ones() -> Result<()> {
+        if !std::arch::is_x86_feature_detected!("avx512vl") {
+            eprintln!("SKIPPED: this processor has no AVX-512");
+            return Ok(());
+        }
+        let shapes = [
+            (2, 3, 8, 32, 32),
+            (19, 5, 13, 8, 8),
+            (33, 37, 3, 5, 7),
+            (3, 24, 37, 9, 7),
+            (70, 33, 64, 4, 4),
+            (9, 33, 64, 5, 32),
+            (1, 24, 24, 14, 14),
+            (17, 9, 13, 2, 2),
+            (30, 16, 50, 1, 2),
+            (8, 40, 100, 1, 1),
+        ];
+        for (n, c_in, c_out, h, w) in shapes {
             let s = ConvShape {
                 c_in,
                 c_out,
@@ -245,33 +274,32 @@ mod tests {
                 h,
                 w,
             };
-            if !direct::fits(s) {
-                eprintln!("SKIPPED: this processor has no AVX-512");
-                return Ok(());
-            }
             let values =
                 |shape: (usize, usize), seed| random(shape, seed)?.flatten_all()?.to_vec1();
             let x: Vec<f32> = values((c_in, s.plane()), 1)?;
             let dy: Vec<f32> = values((c_out, s.plane()), 2)?;
             let weight: Vec<f32> = values((c_out, c_in * 9), 3)?;
-            let pairs = [
-                (
-                    direct::forward(&x, &weight, s),
-                    gemm::forward(&x, &weight, s),
+            let y = gemm::forward(&x, &weight, s);
+            let back = s.transposed();
+            let dx = gemm::forward(&dy, &kernels::turned(&weight, back), back);
+            let dw = gemm::weight_gradient(&x, &dy, s);
+
+            let mut serial = vec![0.0; y.len()];
+            kernels::forward_serial(&x, &weight, s, &mut serial);
+            let mut errors = vec![
+                worst(&serial, &y),
+                worst(&kernels::forward(&x, &weight, s, Direction::Forward), &y),
+                worst(
+                    &kernels::forward(&dy, &weight, back, Direction::Backward),
+                    &dx,
                 ),
-                (
-                    direct::weight_gradient(&x, &dy, s),
-                    gemm::weight_gradient(&x, &dy, s),
-                ),
+                worst(&kernels::weight_gradient(&x, &dy, s), &dw),
             ];
-            for (a, b) in pairs {
-                let scale = b.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-                let worst = a
-                    .iter()
-                    .zip(&b)
-                    .fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
-                assert!(worst < 1e-5 * scale, "{s:?}: {worst} of {scale}");
+            if direct::fits(s) {
+                errors.push(worst(&direct::forward(&x, &weight, s), &y));
+                errors.push(worst(&direct::weight_gradient(&x, &dy, s), &dw));
             }
+            assert!(errors.iter().all(|e| *e < 2e-5), "{s:?}: {errors:?}");
         }
         Ok(())
     }
