@@ -4,6 +4,7 @@
 pub mod command;
 pub mod fixture;
 pub mod network;
+pub mod unbroken;
 
 /// The board that the tests run on: `BOARD`, else the virtual one.
 #[must_use]

@@ -4,50 +4,17 @@
 use serde_json::Value;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tests::command::Ran;
 use tests::fixture::{Fixture, write_model};
+use tests::unbroken::{read, result_of, unbroken};
 
 /// Kills of the interrupted run.
 const KILLS: usize = 10;
 
-/// One unbroken run, which all tests look at.
-struct Unbroken {
-    fixture: Fixture,
-    ran: Ran,
-    took: Duration,
-}
-
-fn unbroken() -> &'static Unbroken {
-    static RUN: OnceLock<Unbroken> = OnceLock::new();
-    RUN.get_or_init(|| {
-        let fixture = Fixture::new();
-        // Firmware and command are built by the first call, which is no part of the time.
-        let warm = Ran::new(&mut fixture.compress("warm", &["--json"]));
-        assert_eq!(warm.code, Some(0), "{}", warm.stderr);
-        let started = Instant::now();
-        let ran = Ran::new(&mut fixture.compress("runs", &["--json", "--fresh"]));
-        Unbroken {
-            took: started.elapsed(),
-            fixture,
-            ran,
-        }
-    })
-}
-
 fn keys(value: &Value) -> Vec<&str> {
     let object = value.as_object().unwrap_or_else(|| panic!("{value}"));
     object.keys().map(String::as_str).collect()
-}
-
-fn read(path: &Path) -> Vec<u8> {
-    std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
-
-/// Policy and blob: what must be identical.
-fn result_of(run: &Path) -> [Vec<u8>; 2] {
-    ["policy.json", "model.blob"].map(|file| read(&run.join(file)))
 }
 
 #[test]

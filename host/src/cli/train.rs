@@ -3,7 +3,7 @@
 mod pictures;
 
 use super::output::Output;
-use super::{INTERRUPTED, interrupt_flag};
+use super::{INTERRUPTED, interrupt_flag, units};
 use crate::data::Crop;
 use crate::nn::{Rng, write_atomically};
 use crate::run::memory;
@@ -22,8 +22,6 @@ use std::time::{Duration, Instant};
 
 const CHECKPOINT: &str = "checkpoint.safetensors";
 const SETTINGS: &str = "train.json";
-/// Between checkpoints.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 /// Validation pictures that are looked at while training.
 const GLANCE: usize = 1000;
 
@@ -75,6 +73,9 @@ pub(super) struct Args {
     /// Also measure the test pictures, once, when all is done.
     #[arg(long)]
     test: bool,
+    /// What a killed training loses at most, such as 10s.
+    #[arg(long, value_name = "TIME", value_parser = units::milliseconds, default_value = "60s")]
+    checkpoint_every: f64,
     /// Go on with the training in this folder; its own settings apply.
     #[arg(long, conflicts_with_all = ["data", "out"])]
     resume: Option<PathBuf>,
@@ -122,6 +123,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
         settings,
         pictures,
         resume: args.resume.is_some(),
+        checkpoint_every: Duration::from_secs_f64(args.checkpoint_every / 1e3),
     };
     let outcome = session.train(&net)?;
     if !outcome.finished {
@@ -194,6 +196,8 @@ struct Session {
     settings: Settings,
     pictures: Pictures,
     resume: bool,
+    /// Between checkpoints.
+    checkpoint_every: Duration,
 }
 
 impl Session {
@@ -223,7 +227,7 @@ impl Session {
                     let line = format!("{message}, validation {:.2} %", 100.0 * accuracy);
                     say(&bar, &line);
                 }
-                if stop || saved.elapsed() > CHECKPOINT_EVERY || p.step == p.steps {
+                if stop || saved.elapsed() >= self.checkpoint_every || p.step == p.steps {
                     trainer.save(&checkpoint)?;
                     saved = Instant::now();
                 }
