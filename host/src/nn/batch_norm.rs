@@ -1,8 +1,8 @@
 //! Batch normalization fused with ReLU.
 
+use super::memory::filled_planes;
 use super::tensor::{elements, with_elements};
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Tensor, Var};
-use rayon::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Elements summed in `f32` before the sum goes on in `f64`.
@@ -185,22 +185,21 @@ impl CustomOp3 for BatchNormRelu {
         let x = elements(x, x_layout)?;
         let gamma = elements(gamma, gamma_layout)?;
         let beta = elements(beta, beta_layout)?;
-        let plane = x.len() / x_layout.dims()[0];
-        let mut y = vec![0.0f32; x.len()];
-        let moments = y
-            .par_chunks_mut(plane)
-            .zip(x.par_chunks(plane))
-            .zip(gamma.par_iter().zip(beta))
-            .map(|((y, x), (gamma, beta))| {
+        let planes = x_layout.dims()[0];
+        let plane = x.len() / planes;
+        // SAFETY: `x` has as many elements in each plane.
+        let (y, moments) = unsafe {
+            filled_planes(planes, plane, |i, y| {
+                let x = &x[i * plane..][..plane];
                 let m = moments_of(x, self.eps);
-                let scale = gamma * m.inverse;
-                let shift = beta - scale * m.mean;
+                let scale = gamma[i] * m.inverse;
+                let shift = beta[i] - scale * m.mean;
                 for (y, x) in y.iter_mut().zip(x) {
-                    *y = (scale * x + shift).max(0.0);
+                    y.write((scale * x + shift).max(0.0));
                 }
                 m
             })
-            .collect();
+        };
         *self.moments.lock().unwrap_or_else(PoisonError::into_inner) = moments;
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
@@ -272,28 +271,22 @@ fn backward(
     moments: &[Moments],
 ) -> (Vec<f32>, Vec<(f32, f32)>) {
     let plane = x.len() / moments.len();
-    let mut dx = vec![0.0f32; x.len()];
-    let sums = dx
-        .par_chunks_mut(plane)
-        .zip(
-            x.par_chunks(plane)
-                .zip(y.par_chunks(plane))
-                .zip(dy.par_chunks(plane)),
-        )
-        .zip(gamma.par_iter().zip(moments))
-        .map(|((dx, ((x, y), dy)), (gamma, m))| {
+    // SAFETY: all of them have as many elements in each plane.
+    unsafe {
+        filled_planes(moments.len(), plane, |i, dx| {
+            let [x, y, dy] = [x, y, dy].map(|all| &all[i * plane..][..plane]);
+            let m = &moments[i];
             let (dbeta, dgamma) = sums_of(x, y, dy, m);
-            let scale = gamma * m.inverse;
+            let scale = gamma[i] * m.inverse;
             let a = dbeta / plane as f32;
             let b = dgamma / plane as f32 * m.inverse;
             for (((dx, x), y), dy) in dx.iter_mut().zip(x).zip(y).zip(dy) {
                 let g = if *y > 0.0 { *dy } else { 0.0 };
-                *dx = scale * (g - a - (x - m.mean) * b);
+                dx.write(scale * (g - a - (x - m.mean) * b));
             }
             (dgamma, dbeta)
         })
-        .collect();
-    (dx, sums)
+    }
 }
 
 /// `(Σ g, Σ g·x̂)` over a channel, `g` being the gradient where ReLU let it through.

@@ -15,6 +15,7 @@ mod conv;
 #[cfg(test)]
 pub(crate) mod gradcheck;
 mod loss;
+mod memory;
 mod optim;
 mod pool;
 mod rng;

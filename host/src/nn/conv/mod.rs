@@ -11,8 +11,6 @@ mod filters;
 mod gemm;
 mod kernels;
 #[cfg(target_arch = "x86_64")]
-mod memory;
-#[cfg(target_arch = "x86_64")]
 mod pixels;
 #[cfg(target_arch = "x86_64")]
 mod product;

@@ -2,8 +2,8 @@
 //! matrices over the batch. That is 16 products for 4 outputs, where columns (im2col) have 36,
 //! most of them with the padding.
 
+use super::super::memory::{Buffer, filled};
 use super::filters::Filters;
-use super::memory::{Buffer, filled};
 use super::product::{LANES, Rows, multiply};
 use super::transpose::turn;
 use super::{ConvShape, Direction, SharedOutput, check};

@@ -1,7 +1,7 @@
 //! The convolution, and with weights turned the gradient of its input.
 
+use super::super::super::memory::{Buffer, filled};
 use super::super::filters::Filters;
-use super::super::memory::{Buffer, filled};
 use super::super::product::{Rows, VECTORS, multiply};
 use super::super::{ConvShape, Direction, SharedOutput, check};
 use super::geometry::{Group, Tiles};

@@ -1,6 +1,6 @@
 //! The gradient of the weights.
 
-use super::super::memory::Buffer;
+use super::super::super::memory::Buffer;
 use super::super::product::{Rows, multiply};
 use super::super::transpose::turn;
 use super::super::{ConvShape, SharedOutput, check};
