@@ -17,10 +17,12 @@ pub(super) enum Direction {
 /// Parts in which the weight gradient is summed, whatever the number of threads.
 pub(super) const PARTIAL_SUMS: usize = 8;
 
-/// A pointer that the parts of one output share; each writes its own images.
+/// A pointer that the steps of one computation share; each writes what is its own: images,
+/// channels or the matrix of a point.
 #[derive(Clone, Copy)]
 pub(super) struct SharedOutput(pub(super) *mut f32);
-// SAFETY: only the kernels' `forward` shares it, whose tiles write disjoint images.
+// SAFETY: only the kernels share it, whose steps write disjoint elements and read what earlier
+// steps wrote.
 unsafe impl Send for SharedOutput {}
 // SAFETY: as above.
 unsafe impl Sync for SharedOutput {}
