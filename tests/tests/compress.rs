@@ -293,3 +293,38 @@ fn a_finished_run_gets_a_control_that_equals_one_trained_with_it() {
     assert_eq!(stored["after"], summary["after"]);
     assert!(!run.join("control/control.safetensors").exists());
 }
+
+#[test]
+fn the_fidelity_of_a_search_can_be_measured_and_goes_on_where_it_was() {
+    let run = unbroken();
+    let fixture = &run.fixture;
+    let path = |dir: &Path| dir.to_str().expect("UTF-8").to_owned();
+    let args = ["--model", "model", "--data", "pictures", "--json"];
+    // Four episodes far from their budget leave nothing to rank.
+    let few = path(&fixture.run("runs"));
+    let ran = Ran::new(fixture.host(&["fidelity", &few]).args(args));
+    assert_ne!(ran.code, Some(0));
+    assert!(ran.stderr.contains("too few to rank"), "{}", ran.stderr);
+
+    let before = run.ran.json()["before"]["ms"].as_f64().expect("a number");
+    let budget = format!("{}us", (before * 600.0) as u64);
+    let more = ["--max-latency", &budget, "--prune-episodes", "16"];
+    let ran = Ran::new(&mut fixture.compress("near", &more));
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let near = path(&fixture.run("near"));
+    let fidelity = |cheap: &str| {
+        let mut command = fixture.host(&["fidelity", &near, "--cheap", cheap]);
+        Ran::new(command.args(args)).json()
+    };
+    let first = fidelity("1x8/8");
+    let rows = first["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 4);
+    assert_eq!(rows[0]["tau"], 1.0);
+    assert!(first["policies"].as_u64().is_some_and(|n| n >= 3));
+    let images: Vec<u64> = rows.iter().filter_map(|r| r["images"].as_u64()).collect();
+    assert!(images[0] > images[1] && images[1] == images[2]);
+    let kept = std::fs::read_to_string(Path::new(&near).join("fidelity.jsonl")).expect("kept");
+    assert_eq!(fidelity("1x8/8"), first, "all was known");
+    let again = std::fs::read_to_string(Path::new(&near).join("fidelity.jsonl")).expect("kept");
+    assert_eq!(again, kept);
+}

@@ -10,7 +10,7 @@ use crate::compress::{Disagreement, Infeasible};
 use crate::data::DataError;
 use crate::lower::LowerError;
 use crate::nn::StoreError;
-use crate::run::RunError;
+use crate::run::{RunError, disk_hint};
 use crate::sign::SignError;
 use crate::vgg::{VggConfig, VggError};
 use serde_json::{Value, json};
@@ -100,6 +100,10 @@ impl Display for Explained {
 pub(super) fn explain(error: &anyhow::Error) -> Explained {
     let known = error.chain().find_map(known);
     let (place, hint, code) = known.unwrap_or((None, None, BAD_INPUT));
+    let disk = error
+        .chain()
+        .find_map(|e| e.downcast_ref::<std::io::Error>());
+    let hint = disk.and_then(disk_hint).map(str::to_owned).or(hint);
     let mut what = sentence(error);
     let place = place.and_then(|place| {
         // The place has a line of its own, unless it stands in the middle of the sentence.

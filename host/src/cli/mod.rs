@@ -12,6 +12,7 @@ mod compare;
 mod compress;
 mod control;
 mod export;
+mod fidelity;
 mod flash;
 mod hint;
 mod input;
@@ -64,6 +65,8 @@ enum Command {
     Compare(Box<compare::Args>),
     /// Fine-tune the given network as its compressed relative was, for comparison.
     Control(control::Args),
+    /// See how well the cheap judgements of a run ranked its candidates.
+    Fidelity(fidelity::Args),
     /// Train a VGG on pictures.
     Train(train::Args),
     /// Write a model under torchvision's or Hugging Face's names.
@@ -108,6 +111,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Compress(args)) => compress::run(&args, output),
         Some(Command::Compare(args)) => compare::run(&args, output),
         Some(Command::Control(args)) => control::run(&args, output),
+        Some(Command::Fidelity(args)) => fidelity::run(&args, output),
         Some(Command::Train(args)) => train::run(&args, output),
         Some(Command::Export(args)) => export::run(&args, output),
         Some(Command::Lower(args)) => lower::run(&args, output),

@@ -9,6 +9,7 @@ mod agents;
 mod control;
 mod device;
 mod episodes;
+mod fidelity;
 mod finish;
 mod layers;
 mod lowered;
@@ -26,6 +27,7 @@ mod ui;
 
 pub use control::ControlJob;
 pub use device::{BoardInference, Device, DeviceLimits};
+pub use fidelity::{Fidelity, FidelityJob, kendall_tau};
 pub use lowered::{Lowered, post_training_8bit};
 pub use settings::{Budgets, FineTune, SearchSettings, Settings};
 pub use state::{Control, RankingChoice, State};

@@ -312,7 +312,8 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
         )?;
         // The board works while the candidate trains.
         self.latency.request(&priced.keys);
-        let accuracy = short_training(&small, setup, episode, effort)?;
+        let seed = episode_seed(setup.seed, STAGE, episode);
+        let accuracy = judge(&small, &setup.trial.with(effort), &setup.data, seed)?;
         let costs = priced.with_cycles(&self.latency.costs(&priced.keys)?);
         let shapes = small.config.layers();
         let layers = shapes.iter().enumerate().map(|(i, shape)| LayerAction {
@@ -346,17 +347,20 @@ fn uniform_price(config: &VggConfig, bits: Bits, limit: u32) -> anyhow::Result<P
     Ok(price(config, (&bits, &bits), &vec![1.0; n], &storage)?)
 }
 
-fn short_training(
+/// Trains a pruned network a little; gives its accuracy on the trial's validation images, a
+/// fraction.
+///
+/// # Errors
+/// Where the training diverges.
+pub fn judge(
     small: &Vgg,
-    setup: &PruneSetup,
-    episode: usize,
-    effort: Effort,
+    trial: &TrialConfig,
+    data: &SearchData,
+    seed: u64,
 ) -> anyhow::Result<f64> {
-    let (trial, data) = (setup.trial.with(effort), &setup.data);
     let norm = data.first_train(trial.norm_images);
     small.reestimate_norm(data.train, &norm, trial.batch)?;
     if trial.steps > 0 {
-        let seed = episode_seed(setup.seed, STAGE, episode);
         let config = TrainConfig {
             lr: trial.lr,
             ..TrainConfig::fine_tune(trial.steps, trial.batch, seed)

@@ -18,7 +18,7 @@ mod rebuild;
 mod variational;
 
 pub use criteria::{ChannelCriterion, channel_scores, magnitude_scores, top};
-pub use env::{PruneEnv, PruneSetup, STORED, TIMED, dense_price};
+pub use env::{PruneEnv, PruneSetup, STORED, TIMED, dense_price, judge};
 pub use loss::ChannelLoss;
 pub use policy::{
     MIN_CHANNELS, MIN_ELEMENTS, PrunePolicy, Rankings, element_share, round_channels,

@@ -96,10 +96,22 @@ impl RunError {
             Self::Damaged { .. } | Self::NoPart { .. } => {
                 Some("start a new run without `--resume`; nothing else was changed".into())
             }
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Some("free some disk space, then `--resume`: the last checkpoint is whole".into())
-            }
-            Self::Io { .. } | Self::Encode { .. } => None,
+            Self::Io { source, .. } => disk_hint(source).map(str::to_owned),
+            Self::Encode { .. } => None,
         }
+    }
+}
+
+/// What to try where a disk refuses; nothing where it is not the disk.
+pub fn disk_hint(error: &io::Error) -> Option<&'static str> {
+    use io::ErrorKind as K;
+    match error.kind() {
+        K::StorageFull | K::QuotaExceeded | K::FileTooLarge => {
+            Some("free some disk space, then go on with `--resume`: what was saved before is whole")
+        }
+        K::PermissionDenied | K::ReadOnlyFilesystem => {
+            Some("give this user the right to it, or name another path")
+        }
+        _ => None,
     }
 }

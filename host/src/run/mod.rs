@@ -41,7 +41,7 @@ mod summary;
 pub use atomic::write_atomic;
 pub use checkpoint::{Checkpoints, Manifest, PartEntry};
 pub use config::{CycleSource, Identity, RunConfig, fingerprint};
-pub use error::RunError;
+pub use error::{RunError, disk_hint};
 pub use evaluation::{BrokenImage, Confusion, Evaluation};
 pub use folder::RunFolder;
 pub(crate) use folder::read_json;
