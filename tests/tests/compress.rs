@@ -308,7 +308,9 @@ fn the_fidelity_of_a_search_can_be_measured_and_goes_on_where_it_was() {
 
     let before = run.ran.json()["before"]["ms"].as_f64().expect("a number");
     let budget = format!("{}us", (before * 600.0) as u64);
-    let more = ["--max-latency", &budget, "--prune-episodes", "16"];
+    let budgets = ["--max-latency", &budget, "--channel-step", "1"];
+    let search = ["--agent", "random", "--prune-episodes", "50"];
+    let more = [&budgets[..], &search[..]].concat();
     let ran = Ran::new(&mut fixture.compress("near", &more));
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let near = path(&fixture.run("near"));
@@ -319,7 +321,9 @@ fn the_fidelity_of_a_search_can_be_measured_and_goes_on_where_it_was() {
     let first = fidelity("1x8/8");
     let rows = first["rows"].as_array().expect("rows");
     assert_eq!(rows.len(), 4);
-    assert_eq!(rows[0]["tau"], 1.0);
+    // Nothing, where a thorough training leaves all policies with the same accuracy.
+    let own = rows[0]["tau"].as_f64();
+    assert!(own == Some(1.0) || own == Some(0.0), "{own:?}");
     assert!(first["policies"].as_u64().is_some_and(|n| n >= 3));
     let images: Vec<u64> = rows.iter().filter_map(|r| r["images"].as_u64()).collect();
     assert!(images[0] > images[1] && images[1] == images[2]);

@@ -77,6 +77,10 @@ unsafe fn turn_block(from: *const f32, stride: usize, to: *mut f32, to_stride: u
             _mm512_loadu_ps(from.add((4 * i + k) * stride))
         }))
     });
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "it indexes inner arrays: a column"
+    )]
     for k in 0..4 {
         let low = _mm512_shuffle_f32x4::<0b10_00_10_00>(fours[0][k], fours[1][k]);
         let low_odd = _mm512_shuffle_f32x4::<0b11_01_11_01>(fours[0][k], fours[1][k]);

@@ -57,6 +57,10 @@ pub(super) unsafe fn filter_points(filters: &Filters, to: *mut f32, stride: usiz
                 filters.tap(indices, c, y * TAPS + x)
             }))
         });
+        #[expect(
+            clippy::needless_range_loop,
+            reason = "it indexes inner arrays: a column"
+        )]
         for j in 0..PATCH {
             let column = points(std::array::from_fn(|y| half[y][j]));
             for (i, v) in column.into_iter().enumerate() {
@@ -84,6 +88,10 @@ pub(super) unsafe fn filter_gradients(from: *const f32, stride: usize, to: &mut 
         };
         let half: [[__m512; TAPS]; PATCH] =
             std::array::from_fn(|i| taps(std::array::from_fn(|j| load(i * PATCH + j))));
+        #[expect(
+            clippy::needless_range_loop,
+            reason = "it indexes inner arrays: a column"
+        )]
         for x in 0..TAPS {
             let column = taps(std::array::from_fn(|i| half[i][x]));
             for (y, v) in column.into_iter().enumerate() {
