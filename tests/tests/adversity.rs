@@ -68,6 +68,13 @@ fn wait_for_a_checkpoint(fixture: &Fixture, runs: &str, child: &mut Child) -> Pa
     }
 }
 
+/// Sends a signal, such as `-INT`.
+fn signal(child: &Child, which: &str) {
+    let id = child.id().to_string();
+    let kill = Command::new("kill").args([which, &id]).status();
+    assert!(kill.expect("kill runs").success());
+}
+
 fn stderr_of(child: Child) -> (Option<i32>, String) {
     let output = child.wait_with_output().expect("has ended");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -203,10 +210,7 @@ fn ctrl_c_saves_says_how_to_go_on_and_loses_nothing() {
     let fixture = &unbroken().fixture;
     let mut child = start(&mut fixture.compress("interrupted", &["--json"]));
     let run = wait_for_a_checkpoint(fixture, "interrupted", &mut child);
-    let kill = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
-    assert!(kill.expect("kill runs").success());
+    signal(&child, "-INT");
     let (code, said) = stderr_of(child);
     assert_eq!(code, Some(130), "{said}");
     assert!(said.contains("--resume"), "{said}");
@@ -218,7 +222,10 @@ fn a_second_process_on_the_same_run_is_refused_and_the_first_is_not_disturbed() 
     let fixture = &unbroken().fixture;
     let mut child = start(&mut fixture.compress("shared", &["--json"]));
     let run = wait_for_a_checkpoint(fixture, "shared", &mut child);
+    // Stopped, it cannot be done before the second has looked.
+    signal(&child, "-STOP");
     let second = Ran::new(&mut resume(fixture, &run));
+    signal(&child, "-CONT");
     assert_ne!(second.code, Some(0));
     let holder = format!("in use by process {}", child.id());
     assert!(second.stderr.contains(&holder), "{}", second.stderr);

@@ -43,7 +43,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
     let settings: Settings = serde_json::from_value(config.settings.clone())
         .with_context(|| format!("{} is of another version", args.run.display()))?;
     let input = args.input.clone().or(inputs_of(&args.run)?.input).load()?;
-    check_network(&config, &input, args)?;
+    check_network(&config, &input, &args.run)?;
     let folder = args.work.clone().unwrap_or_else(|| args.run.join(FOLDER));
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
@@ -88,7 +88,7 @@ fn read_summary(run: &Path) -> Result<Summary> {
 }
 
 /// Whether the run was made from this network.
-fn check_network(config: &RunConfig, input: &Input, args: &Args) -> Result<()> {
+pub(super) fn check_network(config: &RunConfig, input: &Input, run: &Path) -> Result<()> {
     let given = Identity::of(&input.model_bytes, &())?;
     if given.model == config.identity.model {
         return Ok(());
@@ -97,7 +97,7 @@ fn check_network(config: &RunConfig, input: &Input, args: &Args) -> Result<()> {
         "the run was made from another {} (fingerprint {}, not {})",
         config.model, config.identity.model, given.model
     ))
-    .at(args.run.display())
+    .at(run.display())
     .try_("`--model` with the network that was compressed")
     .into())
 }

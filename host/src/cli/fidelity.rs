@@ -2,7 +2,7 @@
 
 use super::INTERRUPTED;
 use super::compress::inputs_of;
-use super::hint::Complaint;
+use super::control::check_network;
 use super::input::InputArgs;
 use super::output::Output;
 use super::table::Table;
@@ -49,13 +49,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
     let settings: Settings = serde_json::from_value(config.settings.clone())
         .with_context(|| format!("{} is of another version", args.run.display()))?;
     let input = args.input.clone().or(inputs_of(&args.run)?.input).load()?;
-    let given = crate::run::Identity::of(&input.model_bytes, &())?;
-    if given.model != config.identity.model {
-        return Err(Complaint::input("the run was made from another network")
-            .at(args.run.display())
-            .try_("`--model` with the network that was compressed")
-            .into());
-    }
+    check_network(&config, &input, &args.run)?;
     let ui = output.ui();
     let job = FidelityJob {
         input: &input,

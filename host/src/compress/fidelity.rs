@@ -5,7 +5,7 @@ use super::store::load_rankings;
 use super::{Input, Settings, Ui};
 use crate::prune::{PrunePolicy, Rankings, judge};
 use crate::reward::Targets;
-use crate::run::{EpisodeLog, EpisodeRecord, RunConfig, Stage, files, interrupt};
+use crate::run::{EpisodeLog, EpisodeRecord, RunConfig, Stage, files, interrupt, write_atomic};
 use crate::search::{TrialConfig, episode_seed};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -267,8 +267,7 @@ impl Known {
             .collect::<Result<_, _>>()
             .with_context(|| format!("{} is damaged", path.display()))?;
         if whole.len() + 1 < text.len() {
-            std::fs::write(path, format!("{whole}\n"))
-                .with_context(|| format!("cannot write {}", path.display()))?;
+            write_atomic(path, format!("{whole}\n").as_bytes())?;
         }
         Ok(Self {
             path: path.into(),

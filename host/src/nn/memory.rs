@@ -10,11 +10,11 @@ thread_local! {
     static BUFFERS: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
 }
 
-#[cfg(target_arch = "x86_64")]
 /// A vector of `len` elements that `fill` writes, without clearing it first.
 ///
 /// # Safety
 /// `fill` must write every element.
+#[cfg(target_arch = "x86_64")]
 pub(super) unsafe fn filled(len: usize, fill: impl FnOnce(*mut f32)) -> Vec<f32> {
     let mut v = Vec::with_capacity(len);
     fill(v.as_mut_ptr());
@@ -46,9 +46,9 @@ pub(super) unsafe fn filled_planes<T: Send>(
     (v, results)
 }
 
-#[cfg(target_arch = "x86_64")]
 /// A buffer that its thread uses again, so that a layer's megabytes are not mapped anew each
-/// time: of `len` elements with whatever was in it before, given back when dropped.
+/// time: of at least `len` elements with whatever was in them before, given back when dropped.
+#[cfg(target_arch = "x86_64")]
 pub(super) struct Buffer(Vec<f32>);
 
 #[cfg(target_arch = "x86_64")]

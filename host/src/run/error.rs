@@ -106,9 +106,9 @@ impl RunError {
 pub fn disk_hint(error: &io::Error) -> Option<&'static str> {
     use io::ErrorKind as K;
     match error.kind() {
-        K::StorageFull | K::QuotaExceeded | K::FileTooLarge => {
-            Some("free some disk space, then go on with `--resume`: what was saved before is whole")
-        }
+        K::StorageFull | K::QuotaExceeded | K::FileTooLarge => Some(
+            "free some disk space and go on, a run with `--resume`: what was saved before is whole",
+        ),
         K::PermissionDenied | K::ReadOnlyFilesystem => {
             Some("give this user the right to it, or name another path")
         }

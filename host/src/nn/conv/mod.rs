@@ -1,8 +1,11 @@
 //! 3x3 convolution, stride 1, padding 1, without bias, in `[c, n, h, w]`.
 //!
 //! The input gradient is the same kernel with the weights flipped and their channels
-//! exchanged. The weight gradient is summed in a fixed number of parts, whatever the
-//! number of threads, so that training gives the same bits everywhere.
+//! exchanged. The weight gradient is summed in an order that depends on the shape alone,
+//! whatever the number of threads, so that training gives the same bits on one machine.
+//!
+//! `winograd` computes wide layers, `pixels` maps of at most 2x2, both and `direct` in
+//! AVX-512; `gemm` is for everything else.
 
 #[cfg(target_arch = "x86_64")]
 mod direct;

@@ -135,18 +135,12 @@ fn convolve(x: &[f32], weight: &[f32], s: ConvShape, direction: Direction, y: Sh
             unsafe {
                 multiply(
                     (rows, images, c_in),
-                    Rows {
-                        at: weights.get().add((tap * c_out + row) * maps.c_in),
-                        stride: maps.c_in,
-                    },
-                    Rows {
-                        at: inputs.get().add(i * c_in * images),
-                        stride: images,
-                    },
-                    Rows {
-                        at: outputs.get().add((o * c_out + row) * images),
-                        stride: images,
-                    },
+                    Rows::new(
+                        weights.get().add((tap * c_out + row) * maps.c_in),
+                        maps.c_in,
+                    ),
+                    Rows::new(inputs.get().add(i * c_in * images), images),
+                    Rows::new(outputs.get().add((o * c_out + row) * images), images),
                     i > 0,
                 );
             }
@@ -228,18 +222,9 @@ pub(super) fn weight_gradient(x: &[f32], dy: &[f32], s: ConvShape) -> Vec<f32> {
             unsafe {
                 multiply(
                     (rows, c_in, images),
-                    Rows {
-                        at: gradients.get().add((o * c_out + row) * images),
-                        stride: images,
-                    },
-                    Rows {
-                        at: inputs.get().add(i * c_in * images),
-                        stride: c_in,
-                    },
-                    Rows {
-                        at: weights.get().add((tap * c_out + row) * c_in),
-                        stride: c_in,
-                    },
+                    Rows::new(gradients.get().add((o * c_out + row) * images), images),
+                    Rows::new(inputs.get().add(i * c_in * images), c_in),
+                    Rows::new(weights.get().add((tap * c_out + row) * c_in), c_in),
                     add,
                 );
             }

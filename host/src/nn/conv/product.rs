@@ -21,6 +21,12 @@ pub(super) struct Rows<P> {
     pub(super) stride: usize,
 }
 
+impl<P> Rows<P> {
+    pub(super) fn new(at: P, stride: usize) -> Self {
+        Self { at, stride }
+    }
+}
+
 /// `out (+)= a·b` with `a` `[m, k]`, `b` `[k, n]`, `out` `[m, n]`; `n` a multiple of `LANES`.
 ///
 /// # Safety
@@ -39,18 +45,9 @@ pub(super) unsafe fn multiply(
         for row in (0..m).step_by(ROWS) {
             // SAFETY: `row` and `column` are inside; the rest is the caller's promise.
             unsafe {
-                let a = Rows {
-                    at: a.at.add(row * a.stride),
-                    ..a
-                };
-                let b = Rows {
-                    at: b.at.add(column),
-                    ..b
-                };
-                let out = Rows {
-                    at: out.at.add(row * out.stride + column),
-                    ..out
-                };
+                let a = Rows::new(a.at.add(row * a.stride), a.stride);
+                let b = Rows::new(b.at.add(column), b.stride);
+                let out = Rows::new(out.at.add(row * out.stride + column), out.stride);
                 let rows = (m - row).min(ROWS);
                 match vectors {
                     4 => rows_of::<4>(rows, k, a, b, out, add),

@@ -180,6 +180,10 @@ fn speed(s: ConvShape, run: impl Fn()) -> f64 {
 #[test]
 #[ignore = "measures; cargo test -p host --lib speed_of_the_kernels -- --ignored --nocapture"]
 fn speed_of_the_kernels() -> Result<()> {
+    if !std::arch::is_x86_feature_detected!("avx512vl") {
+        eprintln!("SKIPPED: this processor has no AVX-512");
+        return Ok(());
+    }
     println!("batch 128     forward: columns  direct    fast   gradient: columns  direct    fast");
     let layers = [
         (16, 16, 32),

@@ -9,7 +9,7 @@ use std::arch::x86_64::{
 
 /// The lower 64 bits of each quarter of both, side by side.
 #[target_feature(enable = "avx512f")]
-pub(super) fn low_pairs(v: [__m512; 2]) -> __m512 {
+fn low_pairs(v: [__m512; 2]) -> __m512 {
     _mm512_castpd_ps(_mm512_unpacklo_pd(
         _mm512_castps_pd(v[0]),
         _mm512_castps_pd(v[1]),
@@ -18,7 +18,7 @@ pub(super) fn low_pairs(v: [__m512; 2]) -> __m512 {
 
 /// The upper 64 bits of each quarter of both, side by side.
 #[target_feature(enable = "avx512f")]
-pub(super) fn high_pairs(v: [__m512; 2]) -> __m512 {
+fn high_pairs(v: [__m512; 2]) -> __m512 {
     _mm512_castpd_ps(_mm512_unpackhi_pd(
         _mm512_castps_pd(v[0]),
         _mm512_castps_pd(v[1]),

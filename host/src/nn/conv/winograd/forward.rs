@@ -135,18 +135,9 @@ impl<'a> Job<'a> {
         unsafe {
             multiply(
                 (c_out, BLOCK, c_in),
-                Rows {
-                    at: weights.get().add(p * c_out * c_in),
-                    stride: c_in,
-                },
-                Rows {
-                    at: v.get().add(p * c_in * BLOCK),
-                    stride: BLOCK,
-                },
-                Rows {
-                    at: m.get().add(p * c_out * BLOCK),
-                    stride: BLOCK,
-                },
+                Rows::new(weights.get().add(p * c_out * c_in), c_in),
+                Rows::new(v.get().add(p * c_in * BLOCK), BLOCK),
+                Rows::new(m.get().add(p * c_out * BLOCK), BLOCK),
                 false,
             );
         }

@@ -127,18 +127,9 @@ impl Job {
             turn(patches, (c_in, step), turned.as_mut_ptr());
             multiply(
                 (c_out, c_in, step),
-                Rows {
-                    at: parts.gradients.get().add(p * c_out * step),
-                    stride: step,
-                },
-                Rows {
-                    at: turned.as_ptr(),
-                    stride: c_in,
-                },
-                Rows {
-                    at: parts.weights.get().add(p * c_out * c_in),
-                    stride: c_in,
-                },
+                Rows::new(parts.gradients.get().add(p * c_out * step), step),
+                Rows::new(turned.as_ptr(), c_in),
+                Rows::new(parts.weights.get().add(p * c_out * c_in), c_in),
                 add,
             );
         }

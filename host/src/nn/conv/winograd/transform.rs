@@ -1,6 +1,6 @@
 //! Pixels to points and back, sixteen tiles at a time, one lane each.
 
-use super::super::transpose::{high_pairs, low_pairs, transpose};
+use super::super::transpose::transpose;
 use super::geometry::Group;
 use super::{PATCH, TILE};
 use std::arch::x86_64::{
@@ -9,12 +9,12 @@ use std::arch::x86_64::{
     _mm512_castps128_ps512, _mm512_castps256_ps512, _mm512_castps512_ps128, _mm512_extractf32x4_ps,
     _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_insertf32x4, _mm512_insertf64x4, _mm512_loadu_ps,
     _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_storeu_ps,
-    _mm512_sub_ps, _mm512_unpackhi_ps, _mm512_unpacklo_ps,
+    _mm512_sub_ps,
 };
 use std::mem::MaybeUninit;
 
-/// `M` rows of `N` vectors that are set one by one. Clearing them first took a fifth of the
-/// transformations' time.
+/// `M` rows of `N` vectors that are set one by one: cleared first, each group of tiles calls
+/// memset.
 struct Vectors<const M: usize, const N: usize>([MaybeUninit<[__m512; N]>; M]);
 
 impl<const M: usize, const N: usize> Vectors<M, N> {
@@ -139,23 +139,8 @@ unsafe fn patch_row(plane: *const f32, group: &Group, i: usize) -> [__m512; PATC
         let lane = k % 4 + k / 4 * 8;
         join(_mm512_castps256_ps512(row(lane)), row(lane + 4))
     });
-    let quad = |k: usize| {
-        let low = [
-            _mm512_unpacklo_ps(pairs[k], pairs[k + 1]),
-            _mm512_unpacklo_ps(pairs[k + 2], pairs[k + 3]),
-        ];
-        let high = [
-            _mm512_unpackhi_ps(pairs[k], pairs[k + 1]),
-            _mm512_unpackhi_ps(pairs[k + 2], pairs[k + 3]),
-        ];
-        [
-            low_pairs(low),
-            high_pairs(low),
-            low_pairs(high),
-            high_pairs(high),
-        ]
-    };
-    let (a, b) = (quad(0), quad(4));
+    let half = |k: usize| transpose(std::array::from_fn(|i| pairs[k + i]));
+    let (a, b) = (half(0), half(4));
     let first = |c: usize| _mm512_shuffle_f32x4::<0b10_00_10_00>(a[c], b[c]);
     let second = |c: usize| _mm512_shuffle_f32x4::<0b11_01_11_01>(a[c], b[c]);
     [first(0), first(1), first(2), first(3), second(0), second(1)]
