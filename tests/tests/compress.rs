@@ -1,16 +1,10 @@
-//! `compress` from the command line on a network of seconds: what it prints and leaves, and
-//! that a run comes to the same end however often it is killed.
+//! `compress` from the command line on a network of seconds: what it prints and leaves.
 
 use serde_json::Value;
 use std::path::Path;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
 use tests::command::Ran;
-use tests::fixture::{Fixture, write_model};
+use tests::fixture::write_model;
 use tests::unbroken::{read, result_of, unbroken};
-
-/// Kills of the interrupted run.
-const KILLS: usize = 10;
 
 fn keys(value: &Value) -> Vec<&str> {
     let object = value.as_object().unwrap_or_else(|| panic!("{value}"));
@@ -83,83 +77,6 @@ fn the_same_seed_gives_the_same_result_on_any_number_of_threads() {
 }
 
 #[test]
-fn a_run_that_is_killed_again_and_again_comes_to_the_same_end() {
-    let run = unbroken();
-    let fixture = &run.fixture;
-    let mut rng = shared::bench::Rng::new(run.took.as_nanos() as u32);
-    let (mut kills, mut chain, mut finished) = (0, 0, 0);
-    while kills < KILLS || finished == 0 {
-        let runs = format!("killed-{chain}");
-        let share = f64::from(rng.below(900) + 50) / 1000.0;
-        let patience = if kills < KILLS {
-            run.took.mul_f64(share)
-        } else {
-            Duration::from_secs(300)
-        };
-        match start_and_kill(fixture, &runs, patience) {
-            Ended::Killed => kills += 1,
-            Ended::Finished => {
-                let dir = fixture.run(&runs);
-                assert_eq!(result_of(&dir), result_of(&fixture.run("runs")));
-                finished += 1;
-                chain += 1;
-            }
-        }
-    }
-    println!("{kills} kills, {finished} runs finished, each like the unbroken one");
-}
-
-enum Ended {
-    Killed,
-    Finished,
-}
-
-/// Starts a run, or goes on with the one that is there, and kills it after `patience`.
-fn start_and_kill(fixture: &Fixture, runs: &str, patience: Duration) -> Ended {
-    let mut command = match fixture.all_runs(runs).first() {
-        // Killed before it had written its configuration: nothing was lost, nothing is there.
-        Some(dir) if !dir.join("config.json").is_file() => {
-            std::fs::remove_dir_all(dir).expect("removed");
-            fixture.compress(runs, &["--json"])
-        }
-        Some(dir) => fixture.host(&[
-            "compress",
-            "--json",
-            "--engine",
-            "in-process",
-            "--model",
-            "model",
-            "--data",
-            "pictures",
-            "--resume",
-            dir.to_str().expect("UTF-8"),
-        ]),
-        None => fixture.compress(runs, &["--json"]),
-    };
-    let mut child = command
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("starts");
-    let started = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().expect("can be asked") {
-            let output = child.wait_with_output().expect("has ended");
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(status.success(), "{said}");
-            return Ended::Finished;
-        }
-        if started.elapsed() > patience {
-            // SIGKILL: no handler, no clean-up.
-            child.kill().expect("is killed");
-            child.wait().expect("has ended");
-            return Ended::Killed;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-#[test]
 fn another_model_is_refused_on_resume_and_nothing_is_changed() {
     let run = unbroken();
     let fixture = &run.fixture;
@@ -183,6 +100,38 @@ fn another_model_is_refused_on_resume_and_nothing_is_changed() {
         ran.stderr
     );
     assert_eq!(result_of(&dir), before);
+}
+
+#[test]
+fn what_a_run_found_is_trained_further() {
+    let run = unbroken();
+    let fixture = &run.fixture;
+    let dir = fixture.run("runs");
+    let from = |more: &[&str]| {
+        let mut command = fixture.host(&["compress", "--json", "--runs", "further", "--from"]);
+        command
+            .arg(&dir)
+            .args(["--engine", "in-process"])
+            .args(more);
+        Ran::new(&mut command)
+    };
+    let ran = from(&["--prune-episodes", "3"]);
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert!(ran.stderr.contains("nothing is searched"), "{}", ran.stderr);
+    assert!(fixture.all_runs("further").is_empty(), "nothing was begun");
+    let ran = from(&["--finetune-epochs", "1"]);
+    let summary = ran.json();
+    let first = run.ran.json();
+    for same in ["macs", "parameters_dense"] {
+        assert_eq!(summary["after"][same], first["after"][same]);
+    }
+    let further = fixture.run("further");
+    let text = |dir: &Path| String::from_utf8(read(&dir.join("log.jsonl"))).expect("text");
+    assert_eq!(text(&further).lines().count(), text(&dir).lines().count());
+    assert_ne!(result_of(&further)[1], result_of(&dir)[1], "it was trained");
+    let mut unfinished = fixture.host(&["compress", "--from", "model"]);
+    let ran = Ran::new(&mut unfinished);
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
 }
 
 #[test]

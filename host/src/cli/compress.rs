@@ -2,6 +2,7 @@
 
 use super::INTERRUPTED;
 use super::board::BoardArgs;
+use super::control::check_network;
 use super::hint::Complaint;
 use super::input::InputArgs;
 use super::output::Output;
@@ -9,11 +10,11 @@ use super::settings::Tuning;
 use super::summary;
 use super::units::{kib, millions, size};
 use crate::board::{LatencyTable, TimedBoard};
-use crate::compress::{Compress, Device, DeviceLimits, Input, Outcome, Settings};
+use crate::compress::{Compress, Device, DeviceLimits, EarlierRun, Input, Outcome, Settings};
 use crate::lower::{Bits, LowerError, check_kernels, specs};
 use crate::nn::write_atomically;
 use crate::reward::Targets;
-use crate::run::{RunFolder, interrupt};
+use crate::run::{RunConfig, RunFolder, interrupt};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -35,8 +36,13 @@ pub(super) struct Args {
     #[arg(long)]
     fresh: bool,
     /// Continue this run, with its own settings, to the result that it would have had.
-    #[arg(long, value_name = "RUN")]
+    #[arg(long, value_name = "RUN", conflicts_with = "from")]
     resume: Option<PathBuf>,
+    /// Go on from what this finished run found: its pruned network and its widths are trained
+    /// further, in a run of their own, and nothing is searched. Its model, data, board and
+    /// settings are kept but for those that are given.
+    #[arg(long, value_name = "RUN")]
+    from: Option<PathBuf>,
     /// Folder of all runs.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs: PathBuf,
@@ -48,6 +54,24 @@ pub(super) struct Inputs {
     pub input: InputArgs,
     #[serde(flatten)]
     board: BoardArgs,
+}
+
+impl Inputs {
+    fn of(args: &Args) -> Self {
+        Self {
+            input: args.input.clone().absolute(),
+            board: args.board.clone(),
+        }
+    }
+
+    /// What is not given here is taken from `stored`, or from the configuration beside it.
+    fn or(self, mut stored: Self, config: &RunConfig) -> Self {
+        stored.board.board.get_or_insert(config.board.clone());
+        Self {
+            input: self.input.or(stored.input),
+            board: self.board.or(stored.board),
+        }
+    }
 }
 
 /// Runs the command.
@@ -72,18 +96,30 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
 }
 
 fn start(args: &Args, output: &Output) -> Result<Compress<TimedBoard>> {
-    let settings = args.tuning.settings()?;
-    // A board that is not there is found out before anything is loaded or built for it.
-    crate::board::spec::find(args.board.name())?;
-    let input = args.input.load()?;
-    check_kernel_choices(&input, &settings)?;
-    let board = open(&args.board, &input, args.fresh, output)?;
-    let limits = board.limits();
-    let job = Compress::start(input, settings, board, &args.runs, output.ui())?;
-    let inputs = Inputs {
-        input: args.input.clone().absolute(),
-        board: args.board.clone(),
+    let (inputs, earlier) = match &args.from {
+        None => (Inputs::of(args), None),
+        Some(dir) => (
+            Inputs::of(args).or(inputs_of(dir)?, &RunFolder::read_config(dir)?),
+            Some(EarlierRun::read(dir)?),
+        ),
     };
+    let settings = match &earlier {
+        None => args.tuning.settings()?,
+        Some(run) => run.continued(args.tuning.training_of(&run.settings)?),
+    };
+    // A board that is not there is found out before anything is loaded or built for it.
+    crate::board::spec::find(inputs.board.name())?;
+    let input = inputs.input.load()?;
+    if let Some(dir) = &args.from {
+        check_network(&RunFolder::read_config(dir)?, &input, dir)?;
+    }
+    check_kernel_choices(&input, &settings)?;
+    let board = open(&inputs.board, &input, args.fresh, output)?;
+    let limits = board.limits();
+    let mut job = Compress::start(input, settings, board, &args.runs, output.ui())?;
+    if let Some(earlier) = &earlier {
+        job.take_over(earlier)?;
+    }
     write_atomically(
         &job.dir().join(INPUTS),
         &serde_json::to_vec_pretty(&inputs)?,
@@ -110,12 +146,9 @@ fn resume(args: &Args, dir: &Path, output: &Output) -> Result<Compress<TimedBoar
             .into());
     }
     let config = RunFolder::read_config(dir)?;
-    let stored = inputs_of(dir)?;
-    let input = args.input.clone().or(stored.input).load()?;
-    let mut of_run = stored.board;
-    of_run.board.get_or_insert(config.board);
-    let board = args.board.clone().or(of_run);
-    let board = open(&board, &input, args.fresh, output)?;
+    let inputs = Inputs::of(args).or(inputs_of(dir)?, &config);
+    let input = inputs.input.load()?;
+    let board = open(&inputs.board, &input, args.fresh, output)?;
     let limits = board.limits();
     let job = Compress::resume(input, board, dir, output.ui())?;
     announce(job.targets(), &limits, job.dir(), output);

@@ -141,15 +141,63 @@ impl Tuning {
     /// # Errors
     /// A [`Complaint`] that names the option.
     pub fn settings(&self) -> Result<Settings, Complaint> {
-        let mut s = Settings::quick(self.seed.unwrap_or(0));
+        self.over(Settings::quick(self.seed.unwrap_or(0)))
+    }
+
+    /// The settings of a run that trains on what a run with `earlier` settings found.
+    ///
+    /// # Errors
+    /// A [`Complaint`] that names the option, also where it only steers a search.
+    pub fn training_of(&self, earlier: &Settings) -> Result<Settings, Complaint> {
+        // What is left when everything that training and lowering use is taken out.
+        let searching = Self {
+            seed: None,
+            max_latency: None,
+            max_flash: None,
+            max_sram: None,
+            max_macs: None,
+            min_accuracy: None,
+            cost_share: None,
+            flash_share: None,
+            prefer: None,
+            finetune_epochs: None,
+            qat_epochs: None,
+            rate_weight: None,
+            distillation: None,
+            distill_views: None,
+            finetune_batch: None,
+            finetune_lr: None,
+            qat_lr: None,
+            board_images_before: None,
+            board_images_after: None,
+            kernels: vec![],
+            control: false,
+            ..self.clone()
+        };
+        if searching != Self::default() {
+            return Err(Complaint::input(
+                "nothing is searched again, so options of the search have no effect",
+            )
+            .at("--from")
+            .try_("only budgets and options of the training beside it"));
+        }
+        self.over(Settings {
+            seed: self.seed.unwrap_or(earlier.seed),
+            ..earlier.clone()
+        })
+    }
+
+    /// `s` but for what is given.
+    fn over(&self, mut s: Settings) -> Result<Settings, Complaint> {
+        let was = s.budgets;
         s.budgets = Budgets {
-            latency_ms: self.max_latency,
-            flash_bytes: self.max_flash,
-            sram_bytes: self.max_sram,
-            macs: self.max_macs,
-            min_accuracy: self.min_accuracy,
-            cost_share: self.cost_share.or(s.budgets.cost_share),
-            flash_share: self.flash_share.or(s.budgets.flash_share),
+            latency_ms: self.max_latency.or(was.latency_ms),
+            flash_bytes: self.max_flash.or(was.flash_bytes),
+            sram_bytes: self.max_sram.or(was.sram_bytes),
+            macs: self.max_macs.or(was.macs),
+            min_accuracy: self.min_accuracy.or(was.min_accuracy),
+            cost_share: self.cost_share.or(was.cost_share),
+            flash_share: self.flash_share.or(was.flash_share),
         };
         set(&mut s.prefer, &self.prefer);
         set(&mut s.agent, &self.agent);
@@ -177,7 +225,9 @@ impl Tuning {
         set(&mut s.board_images.0, &self.board_images_before);
         set(&mut s.board_images.1, &self.board_images_after);
         s.control = self.control;
-        s.kernels = self.kernels.clone();
+        if !self.kernels.is_empty() {
+            s.kernels = self.kernels.clone();
+        }
         if let Some(widths) = &self.w_widths {
             s.w_widths = rising("--w-widths", widths, &[2, 3, 4, 5, 6, 7, 8])?;
         }
@@ -254,6 +304,35 @@ mod tests {
     fn nothing_given_is_the_quick_run() {
         let settings = Tuning::default().settings().expect("valid");
         assert_eq!(settings, Settings::quick(0));
+    }
+
+    #[test]
+    fn a_run_that_goes_on_keeps_what_is_not_given_and_searches_nothing() {
+        let mut earlier = Settings::quick(7);
+        earlier.budgets.flash_bytes = Some(300_000);
+        earlier.prune.episodes = 77;
+        let given = Tuning {
+            finetune_epochs: Some(9.0),
+            max_latency: Some(50.0),
+            ..Tuning::default()
+        };
+        let s = given.training_of(&earlier).expect("valid");
+        let budgets = (s.budgets.flash_bytes, s.budgets.latency_ms);
+        assert_eq!(budgets, (Some(300_000), Some(50.0)));
+        assert_eq!((s.finetune.epochs, s.prune.episodes, s.seed), (9.0, 77, 7));
+        for search in [
+            Tuning {
+                prune_episodes: Some(3),
+                ..Tuning::default()
+            },
+            Tuning {
+                agent: Some(AgentKind::Random),
+                ..given
+            },
+        ] {
+            let error = search.training_of(&earlier).expect_err("refused");
+            assert!(error.to_string().contains("searched"), "{error}");
+        }
     }
 
     #[test]

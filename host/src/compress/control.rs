@@ -30,7 +30,7 @@ impl ControlJob<'_> {
     /// Passes over the training images that the compressed network gets, after both stages.
     #[must_use]
     pub fn epochs(&self) -> f64 {
-        self.settings.finetune.epochs + self.settings.qat.epochs
+        self.settings.epochs()
     }
 
     /// Trains the given network by the recipe of the run's fine-tuning, from where an earlier

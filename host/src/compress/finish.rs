@@ -38,14 +38,18 @@ impl<D: Device + 'static> Compress<D> {
         let control = if self.settings.control {
             Some(self.control()?)
         } else {
-            None
+            self.earlier_control()?
         };
         self.run
             .write_json(files::POLICY, &self.policy(&before, &after))?;
         self.run
             .write_json(files::EVALUATION, &evaluation(&test, &before, &after)?)?;
-        self.run
-            .write_json(files::SENSITIVITY, &self.layer_sensitivity(&after))?;
+        if self.settings.earlier.is_some() {
+            self.keep_sensitivity()?;
+        } else {
+            self.run
+                .write_json(files::SENSITIVITY, &self.layer_sensitivity(&after))?;
+        }
         let log = EpisodeLog::read(&self.run.path(files::LOG))?;
         self.run.write_json(files::PARETO, &pareto_front(&log))?;
         self.timer.switch(Stage::Finish.label());

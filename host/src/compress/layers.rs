@@ -57,10 +57,13 @@ impl<D: Device + 'static> Compress<D> {
                 kernel: a.kernel,
                 encoding: a.encoding,
             });
+        let earlier = self.settings.earlier.as_ref();
+        let [prune, quantize] = [&self.state.prune_best, &self.state.quantize_best]
+            .map(|best| best.as_ref().map(|b| b.episode));
         Policy {
             layers: rows.collect(),
-            prune_episode: self.state.prune_best.as_ref().map(|b| b.episode),
-            quantize_episode: self.state.quantize_best.as_ref().map(|b| b.episode),
+            prune_episode: prune.or(earlier.and_then(|e| e.prune_episode)),
+            quantize_episode: quantize.or(earlier.and_then(|e| e.quantize_episode)),
         }
     }
 }

@@ -8,6 +8,7 @@
 mod agents;
 mod control;
 mod device;
+mod earlier;
 mod episodes;
 mod fidelity;
 mod finish;
@@ -27,6 +28,7 @@ mod ui;
 
 pub use control::ControlJob;
 pub use device::{BoardInference, Device, DeviceLimits};
+pub use earlier::{Earlier, EarlierRun};
 pub use fidelity::{Fidelity, FidelityJob, kendall_tau};
 pub use lowered::{Lowered, post_training_8bit};
 pub use settings::{Budgets, FineTune, SearchSettings, Settings};

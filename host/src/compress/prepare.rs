@@ -132,8 +132,10 @@ impl<D: Device + 'static> Compress<D> {
             .data()
             .first_validation(self.settings.prune.trial.validation_images);
         self.state.validation_before = evaluate(&folded, self.data().validation, &judged);
-        let rankings = self.rank()?;
-        save_rankings(self.run.dir(), &rankings)?;
+        if self.settings.earlier.is_none() {
+            let rankings = self.rank()?;
+            save_rankings(self.run.dir(), &rankings)?;
+        }
         if let Some(pending) = pending {
             self.state.board_before = pending.wait()??;
         }

@@ -1,5 +1,6 @@
 //! Everything that decides what a run does, resolved.
 
+use super::Earlier;
 use crate::agent::AgentKind;
 use crate::lower::Prefer;
 use crate::prune::{ChannelCriterion, VariationalConfig};
@@ -155,6 +156,9 @@ pub struct Settings {
     /// get the one that the board was fastest with.
     #[serde(default)]
     pub kernels: Vec<(String, Kernel)>,
+    /// What an earlier run found, where this one goes on from there and searches nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<Earlier>,
 }
 
 impl Settings {
@@ -220,11 +224,26 @@ impl Settings {
             board_images: (3, 16),
             control: false,
             kernels: vec![],
+            earlier: None,
         }
     }
 }
 
 impl Settings {
+    /// Passes over the training images that the result gets, after both stages and in all the
+    /// runs that it goes through.
+    #[must_use]
+    pub fn epochs(&self) -> f64 {
+        let before = self.earlier.as_ref().map_or(0.0, |e| e.epochs);
+        before + self.finetune.epochs + self.qat.epochs
+    }
+
+    /// Seed of a fine-tuning: another one in each run that goes on from an earlier one.
+    pub(super) fn training_seed(&self, stage: u64) -> u64 {
+        let generation = self.earlier.as_ref().map_or(0, |e| e.generation);
+        self.seed.wrapping_add(stage).wrapping_add(generation << 32)
+    }
+
     /// The same with as many episodes as the agent has policies, where it decides beforehand.
     #[must_use]
     pub fn with_agents_episodes(mut self) -> Self {

@@ -23,6 +23,9 @@ const TRAINER: &str = "training.safetensors";
 impl<D: Device + 'static> Compress<D> {
     /// Stage 1: channels and elements.
     pub(super) fn prune(&mut self) -> Result<bool> {
+        if let Some(earlier) = self.settings.earlier.clone() {
+            return self.check_earlier(&earlier);
+        }
         let rankings = load_rankings(self.run.dir())?;
         let reward = Reward {
             mode: if self.settings.reward == RewardMode::Haq {
@@ -86,13 +89,15 @@ impl<D: Device + 'static> Compress<D> {
 
     /// The best pruned network, trained with all training images.
     pub(super) fn finetune_pruned(&mut self) -> Result<bool> {
-        let rankings = load_rankings(self.run.dir())?;
-        let small = self.best_pruned(&rankings)?;
+        let small = match &self.settings.earlier {
+            Some(earlier) => self.earlier_network(earlier)?,
+            None => self.best_pruned(&load_rankings(self.run.dir())?)?,
+        };
         let (data, trial) = (self.data(), &self.settings.prune.trial);
         let norm = data.first_train(trial.norm_images);
         small.reestimate_norm(data.train, &norm, trial.batch)?;
         let teacher = self.teaching().prepare(Normalized::AsTrained)?;
-        let seed = self.settings.seed.wrapping_add(1);
+        let seed = self.settings.training_seed(1);
         let tune = self.settings.finetune;
         let steps = tune.steps(data.train.len());
         let checkpoint = self.run.path(TRAINER);
@@ -122,6 +127,9 @@ impl<D: Device + 'static> Compress<D> {
 
     /// Stage 2: widths.
     pub(super) fn quantize(&mut self) -> Result<bool> {
+        if self.settings.earlier.is_some() {
+            return Ok(true);
+        }
         let network = self.pruned()?;
         let data = SearchData {
             train: &self.input.splits.train,
@@ -231,10 +239,7 @@ impl<D: Device + 'static> Compress<D> {
         let untrained = self.validation(&qat)?;
         let teacher = self.teaching().prepare(Normalized::Centred)?;
         let tune = self.settings.qat;
-        let (steps, seed) = (
-            tune.steps(data.train.len()),
-            self.settings.seed.wrapping_add(3),
-        );
+        let (steps, seed) = (tune.steps(data.train.len()), self.settings.training_seed(3));
         let checkpoint = self.run.path(TRAINER);
         let job = Job {
             label: "  fine-tune",
@@ -306,6 +311,9 @@ impl<D: Device + 'static> Compress<D> {
     }
 
     fn best_bits(&self) -> Result<Vec<Bits>> {
+        if let Some(earlier) = &self.settings.earlier {
+            return Ok(earlier.bits.clone());
+        }
         let best = found(&self.state.quantize_best)?;
         let bits = |l: &crate::run::LayerAction| Bits {
             w: l.w_bits.unwrap_or(8),

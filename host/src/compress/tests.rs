@@ -338,3 +338,86 @@ fn a_run_of_another_model_is_refused() {
     assert!(Compress::resume(other, Portable, &dir, ui).is_err());
     assert!(Compress::resume(input(), Portable, &dir, ui).is_ok());
 }
+
+#[test]
+fn a_run_goes_on_from_what_another_found() {
+    let root = tempfile::tempdir().expect("a folder");
+    let ui = Ui::new(Verbosity::Quiet);
+    let start = |s: &Settings| {
+        Compress::start(input(), s.clone(), Portable, root.path(), ui).expect("starts")
+    };
+    let mut s = settings();
+    s.control = true;
+    let first = start(&s);
+    let dir = first.dir().to_path_buf();
+    assert!(EarlierRun::read(&dir).is_err(), "it is not finished");
+    let found = finish(first);
+    let earlier = EarlierRun::read(&dir).expect("finished");
+    let longer = Settings {
+        finetune: FineTune {
+            epochs: 3.0,
+            ..s.finetune
+        },
+        control: false,
+        ..s.clone()
+    };
+    let continued = earlier.continued(longer);
+    assert_eq!(continued.epochs(), 2.0 + 2.0 + 3.0 + 2.0);
+    let mut run = start(&continued);
+    run.take_over(&earlier).expect("copies");
+    // Stopped after each stage, it ends as it would have; the other run may be gone by then.
+    let dir_of_second = run.dir().to_path_buf();
+    let kept = root.path().join("kept");
+    std::fs::rename(&dir, &kept).expect("moves");
+    for stage in [Stage::Prune, Stage::FinetunePruned, Stage::Quantize] {
+        let done = match stage {
+            Stage::Prune => run.prepare(),
+            Stage::FinetunePruned => run.prune(),
+            _ => run.finetune_pruned(),
+        };
+        assert!(done.expect("runs"));
+        run.save(Progress { stage, step: 0 }, None).expect("saves");
+        drop(run);
+        run = Compress::resume(input(), Portable, &dir_of_second, ui).expect("resumes");
+    }
+    let second = finish(run);
+    let read = |dir: &Path, file: &str| -> Vec<u8> { std::fs::read(dir.join(file)).expect(file) };
+    let same = |file: &str| read(&kept, file) == read(&dir_of_second, file);
+    assert!(same("sensitivity.json"));
+    let episodes = |dir: &Path| {
+        let log = crate::run::EpisodeLog::read(&dir.join("log.jsonl")).expect("a log");
+        log.iter()
+            .map(|r| (r.stage.clone(), r.episode))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(episodes(&dir_of_second), episodes(&kept));
+    assert_eq!(episodes(&kept).len(), found.episodes);
+    assert!(!same("model.blob"), "it was trained");
+    assert_eq!(
+        (second.after.macs, second.after.parameters_dense),
+        (found.after.macs, found.after.parameters_dense)
+    );
+    assert!(
+        second.after.parameters <= found.after.parameters,
+        "zeros stay zeros"
+    );
+    assert!(second.control.is_some() && second.control == found.control);
+    let third = EarlierRun::read(&dir_of_second).expect("finished");
+    let other = third.continued(Settings {
+        distillation: 0.0,
+        ..s.clone()
+    });
+    let deeper = other.earlier.expect("set");
+    assert_eq!((deeper.generation, deeper.epochs), (2, 9.0));
+    assert!(!deeper.same_recipe && deeper.bits.len() == 3);
+    // Budgets that it does not meet are told before anything is trained.
+    let mut tight = earlier.continued(s);
+    tight.budgets.latency_ms = Some(0.9 * found.after.ms);
+    std::fs::rename(&kept, &dir).expect("moves");
+    let mut run = start(&tight);
+    run.take_over(&earlier).expect("copies");
+    let error = run.run().err().expect("refused");
+    let error = error.downcast::<Infeasible>().expect("infeasible");
+    assert!(error.exceeded.contains("latency"), "{error}");
+    assert!(error.nearest.contains("found"), "{error}");
+}

@@ -45,8 +45,12 @@ impl Element for f64 {
     const ONE: Self = 1.0;
 }
 
-/// One image `x` `[h, w, c_in]` with `weights` `[c_out, k_h, k_w, c_in]` into `out`
-/// `[out_h, out_w, c_out]`. Single-threaded; callers spread images over threads.
+/// Rows of one matrix product, where there are enough images: each product packs the weights
+/// anew, which costs as much as the product itself where a map has a few pixels only.
+const ROWS: usize = 256;
+
+/// Images `x` `[n, h, w, c_in]` with `weights` `[c_out, k_h, k_w, c_in]` into `out`
+/// `[n, out_h, out_w, c_out]`. Single-threaded; callers spread images over threads.
 pub(super) fn convolve<T: Element>(
     s: &ConvShape,
     x: &[T],
@@ -55,22 +59,34 @@ pub(super) fn convolve<T: Element>(
     out: &mut Vec<T>,
 ) {
     let (out_h, out_w) = s.out();
-    let (rows, k) = (out_h * out_w, s.fan_in());
+    let (image, pixels, k) = (s.h * s.w * s.c_in, out_h * out_w, s.fan_in());
     assert!(
-        x.len() == s.h * s.w * s.c_in && weights.len() == s.c_out * k,
+        x.len().is_multiple_of(image) && weights.len() == s.c_out * k,
         "shapes disagree: {s:?}"
     );
-    let direct = s.k_h == s.h && s.k_w == s.w && s.pad == 0;
-    let lhs: &[T] = if direct {
-        x
-    } else {
-        im2col(s, x, &mut columns.0);
-        &columns.0
-    };
     out.clear();
-    out.resize(rows * s.c_out, T::default());
+    out.resize(x.len() / image * pixels * s.c_out, T::default());
+    let images = (ROWS / pixels).max(1);
+    let outputs = out.chunks_mut(images * pixels * s.c_out);
+    for (x, out) in x.chunks(images * image).zip(outputs) {
+        // A kernel as large as the map sees each image as it lies in memory.
+        if s.k_h == s.h && s.k_w == s.w && s.pad == 0 {
+            product(s, x, weights, out);
+        } else {
+            columns.0.clear();
+            x.chunks_exact(image)
+                .for_each(|x| im2col(s, x, &mut columns.0));
+            product(s, &columns.0, weights, out);
+        }
+    }
+}
+
+/// `lhs` `[rows, k]` by `weights` `[c_out, k]` into `out` `[rows, c_out]`.
+fn product<T: Element>(s: &ConvShape, lhs: &[T], weights: &[T], out: &mut [T]) {
+    let (rows, k) = (out.len() / s.c_out, s.fan_in());
+    assert!(lhs.len() == rows * k && weights.len() == s.c_out * k);
     // SAFETY: `lhs` is [rows, k], `weights` [c_out, k] and `out` [rows, c_out], all row-major
-    // and of exactly that many elements (asserted above, `im2col` sizes its own).
+    // and of exactly that many elements.
     unsafe {
         gemm::gemm(
             rows,
@@ -96,12 +112,12 @@ pub(super) fn convolve<T: Element>(
     }
 }
 
+/// Appends the taps of each output pixel of one image, `[out_h * out_w, k]`.
 fn im2col<T: Element>(s: &ConvShape, x: &[T], columns: &mut Vec<T>) {
     let (out_h, out_w) = s.out();
-    let k = s.fan_in();
-    columns.clear();
-    columns.resize(out_h * out_w * k, T::default());
-    for (row, column) in columns.chunks_exact_mut(k).enumerate() {
+    let (k, start) = (s.fan_in(), columns.len());
+    columns.resize(start + out_h * out_w * k, T::default());
+    for (row, column) in columns[start..].chunks_exact_mut(k).enumerate() {
         let (oy, ox) = (row / out_w, row % out_w);
         for ky in 0..s.k_h {
             let Some(y) = (oy * s.stride + ky).checked_sub(s.pad).filter(|&y| y < s.h) else {
@@ -122,23 +138,20 @@ fn im2col<T: Element>(s: &ConvShape, x: &[T], columns: &mut Vec<T>) {
     }
 }
 
-/// 2x2 max-pool of `[h, w, c]`, odd last rows and columns dropped.
-pub(super) fn max_pool2<T: Element + PartialOrd>(
-    x: &[T],
-    h: usize,
-    w: usize,
-    c: usize,
-    out: &mut Vec<T>,
-) {
-    let (oh, ow) = (h / 2, w / 2);
+/// 2x2 max-pool of images `[n, h, w, c]`, odd last rows and columns dropped.
+pub(super) fn max_pool2(x: &[i32], h: usize, w: usize, c: usize, out: &mut Vec<i32>) {
     out.clear();
-    out.reserve(oh * ow * c);
-    for y in 0..oh {
-        for xo in 0..ow {
-            for ch in 0..c {
-                let at = |dy: usize, dx: usize| x[((2 * y + dy) * w + 2 * xo + dx) * c + ch];
-                let max = |a: T, b: T| if b > a { b } else { a };
-                out.push(max(max(at(0, 0), at(0, 1)), max(at(1, 0), at(1, 1))));
+    out.reserve(x.len() / 4);
+    for image in x.chunks_exact(h * w * c) {
+        for rows in image
+            .chunks_exact(w * c)
+            .collect::<Vec<_>>()
+            .chunks_exact(2)
+        {
+            let pairs = rows[0].chunks_exact(2 * c).zip(rows[1].chunks_exact(2 * c));
+            for (top, bottom) in pairs {
+                let ((a, b), (d, e)) = (top.split_at(c), bottom.split_at(c));
+                out.extend((0..c).map(|i| a[i].max(b[i]).max(d[i]).max(e[i])));
             }
         }
     }
@@ -168,13 +181,16 @@ mod tests {
                 pad,
             };
             let value = |i: usize| ((i * 7919 + 13) % 31) as f64 - 15.0;
-            let x: Vec<f64> = (0..h * w * 3).map(value).collect();
+            let (oh, ow) = s.out();
+            // Two products, the second of them shorter.
+            let n = ROWS / (oh * ow) + 1;
+            let images: Vec<f64> = (0..n * h * w * 3).map(value).collect();
             let wt: Vec<f64> = (0..4 * k * k * 3).map(|i| value(i + 5)).collect();
             let (mut columns, mut out) = (Columns::default(), vec![]);
-            convolve(&s, &x, &wt, &mut columns, &mut out);
-            let (oh, ow) = s.out();
+            convolve(&s, &images, &wt, &mut columns, &mut out);
             for (i, &got) in out.iter().enumerate() {
-                let (o, ox, oy) = (i % 4, i / 4 % ow, i / 4 / ow);
+                let (o, ox, oy) = (i % 4, i / 4 % ow, i / 4 / ow % oh);
+                let x = &images[i / 4 / ow / oh * h * w * 3..];
                 let mut want = 0.0;
                 for ky in 0..k {
                     for kx in 0..k {
@@ -192,7 +208,7 @@ mod tests {
                 }
                 assert_eq!(got, want, "{s:?} output {i}");
             }
-            assert_eq!(out.len(), oh * ow * 4);
+            assert_eq!(out.len(), n * oh * ow * 4);
         }
     }
 }

@@ -5,14 +5,14 @@
 //! 2^31, far under 2^53). `tests` hold it equal to the firmware's portable kernels.
 
 use super::LowerError;
-use super::conv::{Columns, ConvShape, Element, convolve, max_pool2};
+use super::conv::{Columns, ConvShape, convolve, max_pool2};
 use super::integer::{IntLayer, IntNet};
 use rayon::prelude::*;
 use shared::semantics::{Requant, centre};
 use shared::spec::{Kind, LayerSpec};
 
-/// Images per unit of parallel work.
-const CHUNK: usize = 8;
+/// Most images per unit of parallel work: enough for a matrix product over small maps.
+const CHUNK: usize = 32;
 
 /// Largest sum that f32 holds exactly.
 const EXACT_F32: i64 = 1 << 24;
@@ -25,15 +25,10 @@ pub fn simulate(net: &IntNet, images: &[u8]) -> Result<Vec<i32>, LowerError> {
     let need = net.input.iter().product::<usize>();
     check_images(images, need)?;
     let layers: Vec<SimLayer> = net.layers.iter().map(SimLayer::new).collect();
+    let share = (images.len() / need).div_ceil(rayon::current_num_threads());
     let chunks: Vec<Vec<i32>> = images
-        .par_chunks(need * CHUNK)
-        .map(|chunk| {
-            let mut work = Work::default();
-            chunk
-                .chunks_exact(need)
-                .flat_map(|image| run(net, &layers, image, &mut work))
-                .collect()
-        })
+        .par_chunks(need * share.clamp(1, CHUNK))
+        .map_init(Work::default, |work, chunk| run(net, &layers, chunk, work))
         .collect();
     Ok(chunks.concat())
 }
@@ -98,13 +93,10 @@ struct Work {
     pooled: Vec<i32>,
 }
 
-impl Element for i32 {
-    const ONE: Self = 1;
-}
-
-fn run(net: &IntNet, layers: &[SimLayer], image: &[u8], work: &mut Work) -> Vec<i32> {
+/// Logits of some images.
+fn run(net: &IntNet, layers: &[SimLayer], images: &[u8], work: &mut Work) -> Vec<i32> {
     let c = net.input[2];
-    let mut x: Vec<i32> = image
+    let mut x: Vec<i32> = images
         .iter()
         .enumerate()
         .map(|(i, &p)| i32::from(centre(p, net.r_c[i % c])))
@@ -112,7 +104,11 @@ fn run(net: &IntNet, layers: &[SimLayer], image: &[u8], work: &mut Work) -> Vec<
     for sim in layers {
         let spec = &sim.layer.spec;
         if spec.kind == Kind::GlobalAvgPool {
-            x = global_sum(&x, usize::from(spec.c_in));
+            let [h, w, c] = [spec.in_h, spec.in_w, spec.c_in].map(usize::from);
+            x = x
+                .chunks_exact(h * w * c)
+                .flat_map(|x| global_sum(x, c))
+                .collect();
             continue;
         }
         accumulate(sim, &x, work);

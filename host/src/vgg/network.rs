@@ -274,6 +274,20 @@ impl Vgg {
         all
     }
 
+    /// Holds every weight at zero that is zero now, as pruning left it.
+    ///
+    /// # Errors
+    /// Where the device has no memory left.
+    pub fn mask_zeros(&mut self) -> Result<()> {
+        for i in 0..self.masks.len() {
+            let weight = self.weight(i).as_detached_tensor();
+            let mask = weight.ne(0.0)?.to_dtype(DType::F32)?;
+            let zeros = mask.min_all()?.to_scalar::<f32>()? == 0.0;
+            self.masks[i] = zeros.then_some(mask);
+        }
+        Ok(())
+    }
+
     /// Sets masked weights to zero.
     ///
     /// # Errors
@@ -395,9 +409,14 @@ mod tests {
         let mask = weight.ge(0.0)?.to_dtype(DType::F32)?;
         net.masks[1] = Some(mask.clone());
         net.apply_masks()?;
-        let masked = net.weight(1).as_tensor() * (1.0 - mask)?;
+        let masked = net.weight(1).as_tensor() * (1.0 - &mask)?;
         assert_eq!(masked?.abs()?.sum_all()?.to_scalar::<f32>()?, 0.0);
         assert!(net.weight(1).min_all()?.to_scalar::<f32>()? >= 0.0);
+        net.masks[1] = None;
+        net.mask_zeros()?;
+        let held = |i: usize| net.masks[i].as_ref().map(Tensor::to_vec2::<f32>);
+        assert_eq!(held(1).transpose()?, Some(mask.to_vec2::<f32>()?));
+        assert!(held(0).is_none(), "nothing is zero there");
         Ok(())
     }
 

@@ -422,6 +422,38 @@ mod tests {
         })
     }
 
+    /// PyTorch's users decode by libjpeg; the pictures of the references are the first of the
+    /// test set.
+    #[test]
+    fn pictures_are_those_that_libjpeg_decodes() -> Result<(), VggError> {
+        let found = reference_models().map(|models| {
+            let test = models.with_file_name("data/cifar10/test.parquet");
+            (models.join("vgg19-cifar10/reference.safetensors"), test)
+        });
+        let Some((reference, test)) = found.filter(|(r, t)| r.is_file() && t.is_file()) else {
+            eprintln!("SKIPPED: no shared/data/cifar10 and shared/models above this checkout");
+            return Ok(());
+        };
+        let theirs = pictures(&read_tensors(&reference)?.tensors)?;
+        let ours = crate::data::load(&test).expect("loads");
+        let mut histogram = [0usize; 256];
+        for (i, &row) in ours.train.rows.iter().enumerate().filter(|(_, r)| **r < 64) {
+            let pairs = ours.train.image(i).iter().zip(theirs.image(row as usize));
+            pairs.for_each(|(a, b)| histogram[usize::from(a.abs_diff(*b))] += 1);
+        }
+        let all: usize = histogram.iter().sum();
+        assert!(all > 50 * 32 * 32 * 3);
+        eprintln!(
+            "{:?} of {all} values differ by 0, 1, 2, ...",
+            &histogram[..16]
+        );
+        // Decoders round inverse transform and chroma in ways of their own.
+        let far: usize = histogram[3..].iter().sum();
+        assert!(far * 1000 < all, "{far} of {all} differ by more than 2");
+        assert!(histogram[5..].iter().all(|n| *n == 0), "{histogram:?}");
+        Ok(())
+    }
+
     #[test]
     fn equals_pytorch_on_the_reference_models() -> Result<(), VggError> {
         let Some(folder) = reference_models() else {
