@@ -21,22 +21,14 @@ const STAGES: [(&str, &str); 6] = [
 /// Longest that a run may take which nobody kills.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-#[test]
-fn a_run_that_is_killed_in_each_stage_comes_to_the_same_end() {
-    kill_in_each_stage(2);
-}
+/// Kills that each stage sees, each at a random moment of it.
+const KILLS: usize = 20;
 
 #[test]
-#[ignore = "minutes"]
 fn a_run_that_is_killed_20_times_in_each_stage_comes_to_the_same_end() {
-    kill_in_each_stage(20);
-}
-
-/// Kills runs until each stage has seen `wanted` kills, each at a random moment of it.
-fn kill_in_each_stage(wanted: usize) {
     let run = unbroken();
     let expected = everything(&run.fixture.run("runs"));
-    let mut killer = Killer::new(run, wanted);
+    let mut killer = Killer::new(run);
     let mut finished = 0;
     while finished == 0 || killer.is_short() {
         let runs = format!("killed-{finished}");
@@ -85,11 +77,10 @@ struct Killer<'a> {
     seconds: BTreeMap<&'static str, f64>,
     start_up: f64,
     kills: BTreeMap<&'static str, usize>,
-    wanted: usize,
 }
 
 impl<'a> Killer<'a> {
-    fn new(run: &'a Unbroken, wanted: usize) -> Self {
+    fn new(run: &'a Unbroken) -> Self {
         let parts = run.ran.json()["seconds_by_part"].clone();
         let seconds = STAGES.map(|(stage, part)| (stage, parts[part].as_f64().expect(part)));
         let took = run.took.as_secs_f64();
@@ -99,12 +90,11 @@ impl<'a> Killer<'a> {
             start_up: took - seconds.iter().map(|(_, s)| s).sum::<f64>(),
             seconds: seconds.into(),
             kills: STAGES.map(|(stage, _)| (stage, 0)).into(),
-            wanted,
         }
     }
 
     fn is_short(&self) -> bool {
-        self.kills.values().any(|kills| *kills < self.wanted)
+        self.kills.values().any(|kills| *kills < KILLS)
     }
 
     /// Starts a run in the folder `runs`, or goes on with the one that is there; whether it
@@ -142,7 +132,7 @@ impl<'a> Killer<'a> {
 
     /// A random moment of the stage that begins now; none where it has seen enough kills.
     fn moment(&mut self, stage: &str, start_up: f64) -> Option<Instant> {
-        let short = self.kills.get(stage).is_some_and(|k| *k < self.wanted);
+        let short = self.kills.get(stage).is_some_and(|k| *k < KILLS);
         let share = f64::from(self.rng.below(1000)) / 1000.0;
         let seconds = share * (start_up + self.seconds.get(stage)?);
         short.then(|| Instant::now() + Duration::from_secs_f64(seconds.max(0.0)))
