@@ -15,6 +15,7 @@ const PART: usize = 100;
 const GRAIN_KB: u64 = 2_048;
 
 #[test]
+#[ignore = "minutes"]
 fn a_search_of_1000_episodes_leaves_memory_flat() {
     if !Path::new("/proc/self/status").is_file() {
         eprintln!("SKIPPED: no /proc to read the memory from");
