@@ -76,7 +76,8 @@ pub(super) struct Tuning {
     /// How channels are ranked [default: l1].
     #[arg(long, value_enum)]
     criterion: Option<ChannelCriterion>,
-    /// Steps that train the noise which ranks weights; 0 ranks by magnitude [default: 20].
+    /// Steps that train the noise which ranks weights, and with `--criterion information` as
+    /// many that rank channels; 0 ranks by magnitude [default: 20].
     #[arg(long, value_name = "N")]
     variational_steps: Option<usize>,
     /// Widths of weights that the search may choose [default: 2,4,8].
@@ -282,6 +283,14 @@ fn check(s: &Settings) -> Result<(), Complaint> {
     ];
     if let Some((option, _)) = positive.iter().find(|(_, n)| *n == 0) {
         return Err(Complaint::input("it must be at least 1").at(option));
+    }
+    let trained = [ChannelCriterion::Variational, ChannelCriterion::Information];
+    if trained.contains(&s.criterion) && s.variational.steps == 0 && s.earlier.is_none() {
+        return Err(
+            Complaint::input("channels are ranked by noise that is to be trained")
+                .at("--criterion")
+                .try_("`--variational-steps 200`"),
+        );
     }
     let epochs = [
         ("--finetune-epochs", s.finetune.epochs),

@@ -8,8 +8,8 @@ use super::store::save_rankings;
 use super::{Compress, Device, DeviceLimits, Infeasible, Input};
 use crate::lower::{Bits, Storage, centre};
 use crate::prune::{
-    MIN_CHANNELS, MIN_ELEMENTS, PrunePolicy, Rankings, Variational, channel_scores, dense_price,
-    magnitude_scores, rank_correlation, round_channels,
+    ChannelCriterion, Information, MIN_CHANNELS, MIN_ELEMENTS, PrunePolicy, Rankings, Variational,
+    channel_scores, dense_price, magnitude_scores, rank_correlation, round_channels,
 };
 use crate::reward::{Costs, Targets};
 use crate::search::{Latency, MeasureLayer, price};
@@ -181,7 +181,10 @@ impl<D: Device + 'static> Compress<D> {
             variational = Some(found);
         }
         let log_alpha = variational.as_ref().map(|v| v.log_alpha.as_slice());
-        let channels = channel_scores(network, self.settings.criterion, log_alpha)?;
+        let channels = match self.settings.criterion {
+            ChannelCriterion::Information if config.steps > 0 => self.information()?.nats,
+            criterion => channel_scores(network, criterion, log_alpha)?,
+        };
         let scores = variational.as_ref().map(Variational::scores);
         let choice = RankingChoice {
             variational: false,
@@ -216,6 +219,20 @@ impl<D: Device + 'static> Compress<D> {
             magnitude
         };
         Ok(Rankings { channels, elements })
+    }
+
+    fn information(&self) -> Result<Information> {
+        let (config, data) = (self.settings.variational, self.data());
+        let mut bar = self.ui.bar("0 information", config.steps, 0);
+        let (images, network) = (data.train_indices(), &self.input.network);
+        let found = Information::train(network, data.train, &images, &config, |p| {
+            bar.set(
+                p.step,
+                &format!("loss {:.3}  {:.0} img/s", p.loss, p.images_per_second),
+            );
+        })?;
+        bar.finish(&format!("{} steps", config.steps));
+        Ok(found)
     }
 
     /// Validation accuracy with half of each convolution's weights cut by `scores`, without

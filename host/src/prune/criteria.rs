@@ -17,6 +17,8 @@ pub enum ChannelCriterion {
     /// Sum of the squared signal-to-noise ratio of the channel's weights after
     /// variational training: `Σ 1/α`, each capped at e^8.
     Variational,
+    /// Nats that the channel needs under information dropout ([`super::Information`]).
+    Information,
 }
 
 /// A score per output channel of each layer but the last; `log_alpha` per layer (as

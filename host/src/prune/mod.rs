@@ -1,6 +1,6 @@
 //! Stage 1: channel and element pruning as an environment.
 //!
-//! `criteria` ranks channels, `variational` ranks single weights, `rebuild` makes the
+//! `criteria` ranks channels, by what `information` finds where asked, `variational` ranks single weights, `rebuild` makes the
 //! smaller dense network, `policy` says what actions mean, `env` is what the agent walks, `fit`
 //! makes its proportions meet the budgets, `loss` predicts, `plan` and `gates` choose without episodes, `features` describes its layers.
 
@@ -11,6 +11,7 @@ mod fit;
 #[cfg(test)]
 mod fit_tests;
 mod gates;
+mod information;
 mod loss;
 mod plan;
 mod policy;
@@ -19,6 +20,7 @@ mod variational;
 
 pub use criteria::{ChannelCriterion, channel_scores, magnitude_scores, top};
 pub use env::{PruneEnv, PruneSetup, STORED, TIMED, dense_price, judge};
+pub use information::Information;
 pub use loss::ChannelLoss;
 pub use policy::{
     MIN_CHANNELS, MIN_ELEMENTS, PrunePolicy, Rankings, element_share, round_channels,

@@ -12,7 +12,7 @@ use crate::nn::{
     OptimizerKind, Parameter, Rng, batch_norm_relu, conv3x3, global_avg_pool, linear, max_pool2,
 };
 use crate::vgg::{Item, Model, Progress, TrainConfig, Trainer, Vgg, VggConfig, VggError};
-use candle_core::{Result, Tensor, Var};
+use candle_core::{Device, Result, Shape, Tensor, Var};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
@@ -227,8 +227,14 @@ fn log_alpha(w: &Tensor, log_sigma2: &Tensor) -> Result<Tensor> {
 const NOISE_BLOCK: usize = 1 << 15;
 
 fn with_noise(mean: &Tensor, variance: &Tensor, rng: &mut Rng) -> Result<Tensor> {
+    let noise = standard_normal(mean.shape(), mean.device(), rng)?;
+    mean + ((variance + 1e-8)?.sqrt()? * noise)?
+}
+
+/// Noise of this shape from `N(0, 1)`.
+pub(super) fn standard_normal(shape: &Shape, device: &Device, rng: &mut Rng) -> Result<Tensor> {
     let seed = rng.below(u32::MAX as usize) as u64;
-    let mut noise = vec![0f32; mean.elem_count()];
+    let mut noise = vec![0f32; shape.elem_count()];
     noise
         .par_chunks_mut(NOISE_BLOCK)
         .enumerate()
@@ -236,8 +242,7 @@ fn with_noise(mean: &Tensor, variance: &Tensor, rng: &mut Rng) -> Result<Tensor>
             let mut rng = Rng::stream(seed, i as u64);
             block.iter_mut().for_each(|v| *v = rng.normal());
         });
-    let noise = Tensor::from_vec(noise, mean.shape(), mean.device())?;
-    mean + ((variance + 1e-8)?.sqrt()? * noise)?
+    Tensor::from_vec(noise, shape, device)
 }
 
 /// Spearman's rank correlation of two equally long lists, −1 to 1; ties get ranks in order.
@@ -269,7 +274,6 @@ pub fn rank_correlation(a: &[f32], b: &[f32]) -> f64 {
 mod tests {
     use super::*;
     use crate::vgg::VggConfig;
-    use candle_core::Device;
 
     #[test]
     fn rank_correlation_of_known_lists() {
