@@ -73,7 +73,7 @@ pub(super) struct Tuning {
     /// Channels are rounded to multiples of this [default: 8].
     #[arg(long, value_name = "N")]
     channel_step: Option<usize>,
-    /// How channels are ranked [default: l1].
+    /// How channels are ranked [default: bn-scale].
     #[arg(long, value_enum)]
     criterion: Option<ChannelCriterion>,
     /// Steps that train the noise which ranks weights, and with `--criterion information` as

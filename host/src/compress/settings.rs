@@ -195,7 +195,7 @@ impl Settings {
             },
             finalists: 4,
             channel_step: 8,
-            criterion: ChannelCriterion::L1,
+            criterion: ChannelCriterion::BnScale,
             variational: VariationalConfig {
                 steps: 20,
                 batch: 64,
