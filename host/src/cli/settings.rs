@@ -86,7 +86,7 @@ pub(super) struct Tuning {
     /// Widths of activations that the search may choose [default: 4,8].
     #[arg(long, value_name = "BITS", value_delimiter = ',')]
     a_widths: Option<Vec<u8>>,
-    /// Passes over the training pictures after pruning [default: 55].
+    /// Passes over the training pictures after pruning [default: 45].
     #[arg(long, value_name = "EPOCHS")]
     finetune_epochs: Option<f64>,
     /// Passes over the training pictures after quantization [default: 6].

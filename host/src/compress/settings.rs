@@ -204,7 +204,7 @@ impl Settings {
                 seed,
             },
             finetune: FineTune {
-                epochs: 55.0,
+                epochs: 45.0,
                 batch: 64,
                 lr: 0.03,
             },

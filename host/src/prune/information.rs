@@ -13,8 +13,8 @@
 
 use super::variational::{VariationalConfig, standard_normal};
 use crate::data::{Dataset, plain_batch};
-use crate::nn::{OptimizerKind, Parameter, Rng, global_avg_pool};
-use crate::vgg::{Model, Progress, TrainConfig, Trainer, Vgg, VggConfig, VggError};
+use crate::nn::{Parameter, Rng, global_avg_pool};
+use crate::vgg::{Model, Progress, Trainer, Vgg, VggConfig, VggError};
 use candle_core::{Device, Result, Tensor, Var};
 use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
@@ -53,14 +53,7 @@ impl Information {
         mut observe: impl FnMut(&Progress),
     ) -> std::result::Result<Self, VggError> {
         let noisy = Noisy::new(network, config)?;
-        let schedule = TrainConfig {
-            optimizer: OptimizerKind::Adam { weight_decay: 0.0 },
-            lr: config.lr_weight,
-            warmup: 0.0,
-            final_lr: 1.0,
-            ..TrainConfig::fine_tune(config.steps, config.batch, config.seed)
-        };
-        Trainer::new(&noisy, schedule)?.run(data, indices, |_, p| {
+        Trainer::new(&noisy, config.schedule())?.run(data, indices, |_, p| {
             observe(p);
             ControlFlow::Continue(())
         })?;
@@ -202,30 +195,15 @@ impl Model for Noisy {
 mod tests {
     use super::*;
     use crate::data::testing::halves;
-    use crate::vgg::Item;
+    use crate::prune::variational::tests::{one_convolution, train};
 
     /// Channels that nothing looks at must be found to need less than those that decide.
     #[test]
     fn channels_that_do_not_matter_get_noisy() -> Result<()> {
-        let preset = VggConfig::preset("vgg-small").expect("known");
-        let config = VggConfig {
-            cfg: vec![Item::Conv(8), Item::AvgPool],
-            input: [8, 8, 3],
-            num_classes: 2,
-            ..preset
-        };
-        let net = Vgg::new(config, &mut Rng::new(1), &Device::Cpu).expect("valid");
+        let net = one_convolution();
         let data = halves(64, 1);
         let indices: Vec<usize> = (0..64).collect();
-        let plain = TrainConfig {
-            augment: None,
-            lr: 0.05,
-            ..TrainConfig::fine_tune(60, 32, 0)
-        };
-        let mut trainer = Trainer::new(&net, plain).expect("builds");
-        trainer
-            .run(&data, &indices, |_, _| ControlFlow::Continue(()))
-            .expect("trains");
+        train(&net, &data);
         // Nobody listens to the odd channels.
         let l = &net.linears[0].weight;
         let heard: Vec<f32> = (0..16).map(|i| f32::from(i % 2 == 0)).collect();

@@ -39,6 +39,19 @@ pub struct VariationalConfig {
     pub seed: u64,
 }
 
+impl VariationalConfig {
+    /// Adam at a constant rate.
+    pub(super) fn schedule(&self) -> TrainConfig {
+        TrainConfig {
+            optimizer: OptimizerKind::Adam { weight_decay: 0.0 },
+            lr: self.lr_weight,
+            warmup: 0.0,
+            final_lr: 1.0,
+            ..TrainConfig::fine_tune(self.steps, self.batch, self.seed)
+        }
+    }
+}
+
 /// The noise that each weight was found to bear.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variational {
@@ -61,17 +74,7 @@ impl Variational {
         mut observe: impl FnMut(&Progress),
     ) -> std::result::Result<Self, VggError> {
         let noisy = NoisyVgg::new(network, config, indices.len())?;
-        let optimizer = OptimizerKind::Adam { weight_decay: 0.0 };
-        let (lr, warmup, final_lr) = (config.lr_weight, 0.0, 1.0);
-        let fine_tune = TrainConfig::fine_tune(config.steps, config.batch, config.seed);
-        let schedule = TrainConfig {
-            optimizer,
-            lr,
-            warmup,
-            final_lr,
-            ..fine_tune
-        };
-        Trainer::new(&noisy, schedule)?.run(data, indices, |_, p| {
+        Trainer::new(&noisy, config.schedule())?.run(data, indices, |_, p| {
             observe(p);
             ControlFlow::Continue(())
         })?;
@@ -271,7 +274,7 @@ pub fn rank_correlation(a: &[f32], b: &[f32]) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::vgg::VggConfig;
 
@@ -281,9 +284,8 @@ mod tests {
         assert_eq!(rank_correlation(&[1.0, 2.0, 3.0], &[3.0, 2.0, 1.0]), -1.0);
     }
 
-    /// An input that is always zero says nothing, so its weights must be found noisy.
-    #[test]
-    fn weights_that_do_not_matter_get_noisy() -> Result<()> {
+    /// A network of one convolution of eight channels, with random weights.
+    pub fn one_convolution() -> Vgg {
         let preset = VggConfig::preset("vgg-small").expect("known");
         let config = VggConfig {
             cfg: vec![Item::Conv(8), Item::AvgPool],
@@ -291,7 +293,27 @@ mod tests {
             num_classes: 2,
             ..preset
         };
-        let net = Vgg::new(config, &mut Rng::new(1), &Device::Cpu).expect("valid");
+        Vgg::new(config, &mut Rng::new(1), &Device::Cpu).expect("valid")
+    }
+
+    /// Trains it until its weights are of use.
+    pub fn train(net: &Vgg, data: &Dataset) {
+        let plain = TrainConfig {
+            augment: None,
+            lr: 0.05,
+            ..TrainConfig::fine_tune(60, 32, 0)
+        };
+        let indices: Vec<usize> = (0..data.len()).collect();
+        let mut trainer = Trainer::new(net, plain).expect("builds");
+        trainer
+            .run(data, &indices, |_, _| ControlFlow::Continue(()))
+            .expect("trains");
+    }
+
+    /// An input that is always zero says nothing, so its weights must be found noisy.
+    #[test]
+    fn weights_that_do_not_matter_get_noisy() -> Result<()> {
+        let net = one_convolution();
         let mut images = Vec::new();
         for i in 0..64usize {
             for p in 0..64usize {
@@ -311,16 +333,7 @@ mod tests {
             c: 3,
         };
         let indices: Vec<usize> = (0..64).collect();
-        // Weights first have to become useful.
-        let plain = TrainConfig {
-            augment: None,
-            lr: 0.05,
-            ..TrainConfig::fine_tune(60, 32, 0)
-        };
-        let mut trainer = Trainer::new(&net, plain).expect("builds");
-        trainer
-            .run(&data, &indices, |_, _| ControlFlow::Continue(()))
-            .expect("trains");
+        train(&net, &data);
         let config = VariationalConfig {
             steps: 200,
             batch: 32,
