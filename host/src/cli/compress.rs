@@ -59,8 +59,16 @@ pub(super) struct Inputs {
 impl Inputs {
     fn of(args: &Args) -> Self {
         Self {
-            input: args.input.clone().absolute(),
+            input: args.input.clone(),
             board: args.board.clone(),
+        }
+    }
+
+    /// The same with paths that hold in any working directory.
+    fn absolute(self) -> Self {
+        Self {
+            input: self.input.absolute(),
+            ..self
         }
     }
 
@@ -122,7 +130,7 @@ fn start(args: &Args, output: &Output) -> Result<Compress<TimedBoard>> {
     }
     write_atomically(
         &job.dir().join(INPUTS),
-        &serde_json::to_vec_pretty(&inputs)?,
+        &serde_json::to_vec_pretty(&inputs.absolute())?,
     )?;
     announce(job.targets(), &limits, job.dir(), output);
     Ok(job)
