@@ -386,9 +386,7 @@ fn a_run_goes_on_from_what_another_found() {
     assert!(same("sensitivity.json"));
     let episodes = |dir: &Path| {
         let log = crate::run::EpisodeLog::read(&dir.join("log.jsonl")).expect("a log");
-        log.iter()
-            .map(|r| (r.stage.clone(), r.episode))
-            .collect::<Vec<_>>()
+        log.iter().map(|r| (r.stage, r.episode)).collect::<Vec<_>>()
     };
     assert_eq!(episodes(&dir_of_second), episodes(&kept));
     assert_eq!(episodes(&kept).len(), found.episodes);
