@@ -12,7 +12,7 @@ const EPISODES: usize = 1_000;
 const PART: usize = 100;
 /// Growth that is none: the agent remembers 100 episodes, which fill during the first part; the
 /// timings' few bytes and the allocator's grain.
-const GRAIN_KB: u64 = 4_096;
+const GRAIN_KB: u64 = 2_048;
 
 #[test]
 #[ignore = "minutes"]
