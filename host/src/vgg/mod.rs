@@ -16,6 +16,8 @@ mod memory;
 mod names;
 mod network;
 mod presets;
+#[cfg(test)]
+mod reference_tests;
 mod schedule;
 mod train;
 mod weights;
