@@ -122,6 +122,27 @@ pub enum RewardMode {
     Haq,
 }
 
+/// What of a candidate's answers the budgeted modes reward.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Merit {
+    /// The share of pictures that are right.
+    #[default]
+    Accuracy,
+    /// The geometric mean of the probabilities that the labels get, exp(−cross-entropy): as far
+    /// between 0 and 1, but every picture says more than yes or no, so fewer rank as well.
+    Likelihood,
+}
+
+/// What a candidate's answers are worth.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quality {
+    /// The share of pictures that are right.
+    pub accuracy: f64,
+    /// See [`Merit::Likelihood`]; `None` where an old log does not have it.
+    pub likelihood: Option<f64>,
+}
+
 /// A reward mode with what it needs to score.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reward {
@@ -129,6 +150,10 @@ pub struct Reward {
     pub mode: RewardMode,
     /// The limits.
     pub targets: Targets,
+    /// What [`RewardMode::Budget`] and [`RewardMode::Board`] reward; the others are defined by
+    /// accuracy.
+    #[serde(default)]
+    pub merit: Merit,
     /// Accuracy of the stage's starting network on the same images: acc_0 of
     /// [`RewardMode::Haq`].
     pub accuracy_before: f64,
@@ -148,25 +173,30 @@ pub struct Score {
 }
 
 impl Reward {
-    /// Scores a candidate of `accuracy` (fraction) and `costs`:
+    /// Scores a candidate of this quality and these costs:
     ///
     /// | mode | reward |
     /// |---|---|
     /// | `accuracy-flops` | −(1 − acc) · ln(MACs) (AMC, arXiv 1802.03494, eq. 3) |
-    /// | `budget` | acc − p |
-    /// | `board` | acc − p |
+    /// | `budget` | acc − p, or likelihood − p |
+    /// | `board` | acc − p, or likelihood − p |
     /// | `haq` | 0.1 · (acc − acc_0) − p (HAQ, arXiv 1811.08886, eq. 5) |
     ///
     /// with p = 5 · min(Σ|cost/target − 1|, 2) over the targets exceeded (Galen's r7 form), so
     /// p = 0 for what is feasible. In `budget` and `haq` the actions were clipped or repaired
     /// beforehand; p is left only where that could not help, and keeps such a candidate from
     /// being rewarded for it.
-    pub fn score(&self, accuracy: f64, costs: &Costs) -> Score {
+    pub fn score(&self, quality: Quality, costs: &Costs) -> Score {
+        let accuracy = quality.accuracy;
+        let merit = match self.merit {
+            Merit::Accuracy => accuracy,
+            Merit::Likelihood => quality.likelihood.unwrap_or(accuracy),
+        };
         let excess = self.targets.excess(costs);
         let penalty = PENALTY * excess.min(EXCESS_CAP);
         let reward = match self.mode {
             RewardMode::AccuracyFlops => -(1.0 - accuracy) * (costs.macs.max(1) as f64).ln(),
-            RewardMode::Budget | RewardMode::Board => accuracy - penalty,
+            RewardMode::Budget | RewardMode::Board => merit - penalty,
             RewardMode::Haq => HAQ_SCALE * (accuracy - self.accuracy_before) - penalty,
         };
         Score {
@@ -237,6 +267,11 @@ mod tests {
         cycles: 3_000_000,
     };
 
+    const QUALITY: Quality = Quality {
+        accuracy: 0.8,
+        likelihood: Some(0.5),
+    };
+
     fn targets(cycles: u64, flash: u64) -> Targets {
         Targets {
             macs: Some(1_000_000),
@@ -249,10 +284,11 @@ mod tests {
     fn score(mode: RewardMode, targets: Targets) -> Score {
         let reward = Reward {
             mode,
+            merit: Merit::Accuracy,
             targets,
             accuracy_before: 0.85,
         };
-        reward.score(0.8, &COSTS)
+        reward.score(QUALITY, &COSTS)
     }
 
     fn close(a: f64, b: f64) -> bool {
@@ -336,5 +372,28 @@ mod tests {
         let stepped = |a: f32| 100 * 8 * (8.0 * a).round() as u64;
         let clipped = clip_to_budget(0.7, 0.1, 4_500, stepped);
         assert_eq!(stepped(clipped), 4_000);
+    }
+
+    #[test]
+    fn likelihood_takes_the_place_of_accuracy_where_budgets_decide() {
+        let of = |mode, quality: Quality| {
+            let reward = Reward {
+                mode,
+                merit: Merit::Likelihood,
+                targets: targets(3_000_000, 120_000),
+                accuracy_before: 0.85,
+            };
+            reward.score(quality, &COSTS).reward
+        };
+        let old = Quality {
+            likelihood: None,
+            ..QUALITY
+        };
+        for mode in [RewardMode::Board, RewardMode::Budget] {
+            assert_eq!((of(mode, QUALITY), of(mode, old)), (0.5, 0.8));
+        }
+        for mode in [RewardMode::Haq, RewardMode::AccuracyFlops] {
+            assert_eq!(of(mode, QUALITY), of(mode, old), "defined by accuracy");
+        }
     }
 }

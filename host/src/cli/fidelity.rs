@@ -70,7 +70,15 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
 }
 
 fn table(fidelity: &Fidelity) -> String {
-    let mut table = Table::new(&["judgement", "images", "of full", "seconds", "tau"], &[0]);
+    let head = [
+        "judgement",
+        "images",
+        "of full",
+        "seconds",
+        "tau",
+        "by likelihood",
+    ];
+    let mut table = Table::new(&head, &[0]);
     let full = fidelity.rows[0].images.max(1) as f64;
     for row in &fidelity.rows {
         table.row(vec![
@@ -79,10 +87,12 @@ fn table(fidelity: &Fidelity) -> String {
             format!("1/{:.1}", full / row.images.max(1) as f64),
             format!("{:.2}", row.seconds),
             format!("{:.3}", row.tau),
+            row.tau_likelihood
+                .map_or("-".into(), |tau| format!("{tau:.3}")),
         ]);
     }
     format!(
-        "{}\n{} policies; tau is Kendall's, against the first row",
+        "{}\n{} policies; tau is Kendall's, of the ranking by accuracy or by\nlikelihood, against the first row's by accuracy",
         table.render(),
         fidelity.policies
     )

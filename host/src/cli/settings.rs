@@ -6,7 +6,7 @@ use crate::agent::AgentKind;
 use crate::compress::{Budgets, Settings};
 use crate::lower::Prefer;
 use crate::prune::ChannelCriterion;
-use crate::reward::RewardMode;
+use crate::reward::{Merit, RewardMode};
 use shared::spec::Kernel;
 
 /// What may be changed of [`Settings::quick`]; whatever is not given stays.
@@ -50,6 +50,10 @@ pub(super) struct Tuning {
     /// How candidates are scored [default: board].
     #[arg(long, value_enum)]
     reward: Option<RewardMode>,
+    /// What of a candidate's answers the budgeted rewards take: the share of pictures that are
+    /// right, or the probabilities that the labels get [default: likelihood].
+    #[arg(long, value_enum)]
+    merit: Option<Merit>,
     /// Whether each episode's policy is fitted to the budgets from both sides before it is
     /// judged, so that the agent decides proportions only [default: true].
     #[arg(long, value_name = "BOOL")]
@@ -60,10 +64,12 @@ pub(super) struct Tuning {
     /// Episodes of the quantization search [default: 30].
     #[arg(long, value_name = "N")]
     quantize_episodes: Option<usize>,
-    /// Training steps that a candidate gets before it is judged [default: 10].
+    /// Training steps that a candidate gets before it is judged [default: none for pruned ones,
+    /// 10 for quantized ones].
     #[arg(long, value_name = "N")]
     trial_steps: Option<usize>,
-    /// Validation pictures that judge a candidate [default: 500].
+    /// Validation pictures that judge a candidate [default: 1000 for pruned ones, 500 for
+    /// quantized ones].
     #[arg(long, value_name = "N")]
     trial_images: Option<usize>,
     /// Best candidates of each search that are judged again, with four times the training and
@@ -76,6 +82,10 @@ pub(super) struct Tuning {
     /// How channels are ranked [default: bn-scale].
     #[arg(long, value_enum)]
     criterion: Option<ChannelCriterion>,
+    /// Whether the weights that stay make up for the channels that go, by least squares over
+    /// training pictures, before anything is trained [default: true].
+    #[arg(long, value_name = "BOOL")]
+    reconstruct: Option<bool>,
     /// Steps that train the noise which ranks weights, and with `--criterion information` as
     /// many that rank channels; 0 ranks by magnitude [default: 20].
     #[arg(long, value_name = "N")]
@@ -203,6 +213,7 @@ impl Tuning {
         set(&mut s.prefer, &self.prefer);
         set(&mut s.agent, &self.agent);
         set(&mut s.reward, &self.reward);
+        set(&mut s.merit, &self.merit);
         set(&mut s.fill, &self.fill);
         set(&mut s.prune.episodes, &self.prune_episodes);
         set(&mut s.quantize.episodes, &self.quantize_episodes);
@@ -213,6 +224,7 @@ impl Tuning {
         set(&mut s.finalists, &self.finalists);
         set(&mut s.channel_step, &self.channel_step);
         set(&mut s.criterion, &self.criterion);
+        set(&mut s.reconstruct, &self.reconstruct);
         set(&mut s.variational.steps, &self.variational_steps);
         set(&mut s.finetune.epochs, &self.finetune_epochs);
         set(&mut s.qat.epochs, &self.qat_epochs);

@@ -4,7 +4,7 @@
 use super::{Compress, Device};
 use crate::agent::{Agent, AgentKind, Prescribed};
 use crate::lower::{ActivationRanges, Centred};
-use crate::prune::{ChannelLoss, PruneEnv, Rankings};
+use crate::prune::{ChannelLoss, Moments, PruneEnv, Rankings};
 use crate::quant::{QuantEnv, Sensitivity};
 use crate::search::{Environment, MeasureLayer, SearchData};
 use anyhow::Result;
@@ -48,6 +48,7 @@ impl<D: Device + 'static> Compress<D> {
     pub(super) fn channel_loss(
         &mut self,
         rankings: &Rankings,
+        moments: Option<&Moments>,
     ) -> Result<(Option<ChannelLoss>, u64)> {
         let trial = &self.settings.prune.trial;
         let (norm, batch) = (trial.norm_images, trial.batch);
@@ -71,7 +72,13 @@ impl<D: Device + 'static> Compress<D> {
                     let mut bar = self.ui.bar("  sensitivity", 1, 0);
                     let progress = |done, of| bar.set(done, &format!("{done} of {of} widths"));
                     let sizes = (norm, images, batch);
-                    let loss = ChannelLoss::measured(network, rankings, &data, sizes, progress)?;
+                    let loss = ChannelLoss::measured(
+                        network,
+                        (rankings, moments),
+                        &data,
+                        sizes,
+                        progress,
+                    )?;
                     bar.finish("measured");
                     loss
                 }

@@ -3,7 +3,7 @@
 
 use super::store::load_rankings;
 use super::{Input, Settings, Ui};
-use crate::prune::{PrunePolicy, Rankings, judge};
+use crate::prune::{Moments, PrunePolicy, RECONSTRUCTION_IMAGES, Rankings, judge};
 use crate::reward::Targets;
 use crate::run::{EpisodeLog, EpisodeRecord, RunConfig, Stage, files, interrupt, write_atomic};
 use crate::search::{TrialConfig, episode_seed};
@@ -33,6 +33,9 @@ pub struct Judgement {
     pub seed: u64,
     /// Accuracy on the trial's validation images, a fraction.
     pub accuracy: f64,
+    /// Geometric mean of the probabilities that their labels got.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub likelihood: Option<f64>,
     /// What it took.
     pub seconds: f64,
 }
@@ -47,8 +50,10 @@ pub struct Row {
     /// Mean wall-clock seconds of a candidate; of the search's own episodes with everything
     /// that they did.
     pub seconds: f64,
-    /// Kendall's τ-b between its ranking and the thorough one's.
+    /// Kendall's τ-b between its ranking by accuracy and the thorough one's.
     pub tau: f64,
+    /// The same of its ranking by likelihood, where that is known.
+    pub tau_likelihood: Option<f64>,
 }
 
 /// What came of it.
@@ -95,6 +100,14 @@ impl FidelityJob<'_> {
             );
         }
         let rankings = load_rankings(self.run)?;
+        let data = self.input.data();
+        let moments = if self.settings.reconstruct {
+            let images = data.first_train(RECONSTRUCTION_IMAGES);
+            let network = &self.input.network;
+            Some(Moments::measure(network, data.train, &images)?)
+        } else {
+            None
+        };
         let mut known = Known::open(&self.run.join(FILE))?;
         let own = &self.settings.prune.trial;
         let full = TrialConfig {
@@ -124,7 +137,12 @@ impl FidelityJob<'_> {
                     return Ok(None);
                 }
                 let seed = episode_seed(self.settings.seed, STREAM, *seed);
-                all.push(self.judgement(&rankings, &mut known, record, (trial, seed))?);
+                all.push(self.judgement(
+                    (&rankings, moments.as_ref()),
+                    &mut known,
+                    record,
+                    (trial, seed),
+                )?);
                 bar.set(i * chosen.len() + j + 1, name);
             }
             judged.push(all);
@@ -135,7 +153,7 @@ impl FidelityJob<'_> {
 
     fn judgement(
         &self,
-        rankings: &Rankings,
+        (rankings, moments): (&Rankings, Option<&Moments>),
         known: &mut Known,
         record: &EpisodeRecord,
         (trial, seed): (&TrialConfig, u64),
@@ -144,12 +162,15 @@ impl FidelityJob<'_> {
             return Ok(judgement);
         }
         let start = Instant::now();
-        let small = policy_of(record).apply(&self.input.network, rankings)?;
+        let small =
+            policy_of(record).apply_reconstructed(&self.input.network, rankings, moments)?;
+        let quality = judge(&small, trial, &self.input.data(), seed)?;
         let judgement = Judgement {
             episode: record.episode,
             trial: trial.clone(),
             seed,
-            accuracy: judge(&small, trial, &self.input.data(), seed)?,
+            accuracy: quality.accuracy,
+            likelihood: quality.likelihood,
             seconds: start.elapsed().as_secs_f64(),
         };
         known.keep(judgement.clone())?;
@@ -164,6 +185,10 @@ impl FidelityJob<'_> {
     ) -> Fidelity {
         let accuracies = |all: &[Judgement]| all.iter().map(|j| j.accuracy).collect::<Vec<_>>();
         let thorough = accuracies(&judged[0]);
+        let by_likelihood = |all: &mut dyn Iterator<Item = Option<f64>>| {
+            let all: Option<Vec<f64>> = all.collect();
+            all.map(|all| kendall_tau(&thorough, &all))
+        };
         let images = |trial: &TrialConfig| {
             let statistics = if trial.steps > 0 { 2 } else { 1 };
             let validation = self.input.splits.validation.len();
@@ -178,6 +203,7 @@ impl FidelityJob<'_> {
                 images: images(trial),
                 seconds: mean(&all.iter().map(|j| j.seconds).collect::<Vec<_>>()),
                 tau: kendall_tau(&thorough, &accuracies(all)),
+                tau_likelihood: by_likelihood(&mut all.iter().map(|j| j.likelihood)),
             })
             .collect();
         let recorded: Vec<f64> = chosen.iter().map(|r| r.accuracy).collect();
@@ -188,6 +214,7 @@ impl FidelityJob<'_> {
                 images: images(&self.settings.prune.trial),
                 seconds: mean(&chosen.iter().map(|r| r.seconds).collect::<Vec<_>>()),
                 tau: kendall_tau(&thorough, &recorded),
+                tau_likelihood: by_likelihood(&mut chosen.iter().map(|r| r.likelihood)),
             },
         );
         Fidelity {
@@ -322,6 +349,7 @@ mod tests {
             agent: "ddpg".into(),
             reward: 0.5,
             accuracy: 0.5,
+            likelihood: None,
             costs: Costs {
                 cycles,
                 ..Costs::default()
@@ -378,6 +406,7 @@ mod tests {
             trial: trial.clone(),
             seed: u64::MAX - 1,
             accuracy: 0.25,
+            likelihood: Some(0.125),
             seconds: 1.5,
         };
         Known::open(&path).unwrap().keep(judgement.clone()).unwrap();

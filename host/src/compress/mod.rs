@@ -38,11 +38,13 @@ pub use ui::{Bar, Ui, Verbosity};
 use crate::agent::{Agent, AgentState};
 use crate::data::{Dataset, Splits};
 use crate::lower::Storage;
+use crate::prune::Moments;
 use crate::run::{Identity, PartTimer, Progress, RunConfig, RunFolder, Stage, Summary};
 use crate::search::{Latency, LayerCost, SearchData};
 use crate::vgg::Vgg;
 use anyhow::Result;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use teacher::Teaching;
 
 /// Checkpoint part: [`State`] as JSON.
@@ -124,6 +126,8 @@ pub struct Compress<D: Device + 'static> {
     state: State,
     timer: PartTimer,
     ui: Ui,
+    /// Taken when they are first needed.
+    moments: Option<Arc<Moments>>,
 }
 
 impl<D: Device + 'static> Compress<D> {
@@ -161,6 +165,7 @@ impl<D: Device + 'static> Compress<D> {
             state,
             timer,
             ui,
+            moments: None,
         })
     }
 
@@ -201,6 +206,7 @@ impl<D: Device + 'static> Compress<D> {
             state,
             timer,
             ui,
+            moments: None,
         })
     }
 

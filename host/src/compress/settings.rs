@@ -4,7 +4,7 @@ use super::Earlier;
 use crate::agent::AgentKind;
 use crate::lower::Prefer;
 use crate::prune::{ChannelCriterion, VariationalConfig};
-use crate::reward::{Costs, RewardMode, Targets};
+use crate::reward::{Costs, Merit, RewardMode, Targets};
 use crate::search::TrialConfig;
 use serde::{Deserialize, Serialize};
 use shared::spec::Kernel;
@@ -104,6 +104,9 @@ pub struct Settings {
     pub agent: AgentKind,
     /// How candidates are scored.
     pub reward: RewardMode,
+    /// What of a candidate's answers is rewarded.
+    #[serde(default)]
+    pub merit: Merit,
     /// Whether each episode's policy is fitted to the budgets from both sides, so that agents
     /// decide proportions only; not with [`RewardMode::AccuracyFlops`], which has no budgets.
     pub fill: bool,
@@ -123,6 +126,9 @@ pub struct Settings {
     pub channel_step: usize,
     /// How channels are ranked.
     pub criterion: ChannelCriterion,
+    /// Whether the weights that stay make up for the channels that go, by least squares.
+    #[serde(default)]
+    pub reconstruct: bool,
     /// Training of the noise that ranks weights; 0 steps rank by magnitude.
     pub variational: VariationalConfig,
     /// Fine-tuning after stage 1.
@@ -165,17 +171,18 @@ impl Settings {
     /// What `compress` does when nothing is said, sized to minutes on two cores.
     #[must_use]
     pub fn quick(seed: u64) -> Self {
-        let trial = |lr| TrialConfig {
-            steps: 10,
+        let trial = |steps, validation_images, lr| TrialConfig {
+            steps,
             batch: 64,
             lr,
             norm_images: 256,
-            validation_images: 500,
+            validation_images,
         };
         Self {
             seed,
             agent: AgentKind::Ddpg,
             reward: RewardMode::Board,
+            merit: Merit::Likelihood,
             fill: true,
             // The sample has 3,000 images to recover with: a quarter of the cycles, the
             // default of the method, would cost more accuracy than they can give back.
@@ -187,15 +194,17 @@ impl Settings {
             prefer: Prefer::Speed,
             prune: SearchSettings {
                 episodes: 40,
-                trial: trial(0.06),
+                // Reconstructed networks are ranked better untrained than after ten batches.
+                trial: trial(0, 1000, 0.06),
             },
             quantize: SearchSettings {
                 episodes: 30,
-                trial: trial(5e-4),
+                trial: trial(10, 500, 5e-4),
             },
             finalists: 4,
             channel_step: 8,
             criterion: ChannelCriterion::BnScale,
+            reconstruct: true,
             variational: VariationalConfig {
                 steps: 20,
                 batch: 64,

@@ -9,13 +9,14 @@ use super::training::{Job, forget, train};
 use super::{Compress, Device, Infeasible};
 use crate::lower::{Bits, Centred, accuracy, calibrate, centre};
 use crate::nn::OptimizerKind;
-use crate::prune::{PruneEnv, PruneSetup, Rankings};
+use crate::prune::{Moments, PruneEnv, PruneSetup, RECONSTRUCTION_IMAGES, Rankings};
 use crate::quant::{QatNet, QuantEnv, QuantSetup, Sensitivity};
 use crate::reward::{Reward, RewardMode, Targets};
 use crate::run::Stage;
 use crate::search::{Best, Found, SearchData};
 use crate::vgg::{TrainConfig, Vgg, evaluate};
 use anyhow::Result;
+use std::sync::Arc;
 
 /// State of a fine-tuning between two processes.
 const TRAINER: &str = "training.safetensors";
@@ -34,14 +35,18 @@ impl<D: Device + 'static> Compress<D> {
                 self.settings.reward
             },
             targets: self.state.targets,
+            merit: self.settings.merit,
             accuracy_before: self.state.validation_before,
         };
-        let (loss, cost) = self.channel_loss(&rankings)?;
+        let moments = self.moments()?;
+        let (loss, cost) = self.channel_loss(&rankings, moments.as_deref())?;
+        let taken = moments.as_ref().map_or(0, |_| self.moments_images() as u64);
         let kind = self.settings.agent;
         let agent = self.saved_agent()?;
         let setup = PruneSetup {
             network: &self.input.network,
             rankings: &rankings,
+            moments: moments.as_deref(),
             data: SearchData {
                 train: &self.input.splits.train,
                 validation: &self.input.splits.validation,
@@ -72,7 +77,7 @@ impl<D: Device + 'static> Compress<D> {
         let know = PruneKnowledge {
             rankings: &rankings,
             loss: loss.as_ref(),
-            cost,
+            cost: cost + taken,
             seed: self.settings.seed,
         };
         let agent = match agent {
@@ -170,6 +175,7 @@ impl<D: Device + 'static> Compress<D> {
         let reward = Reward {
             mode: self.settings.reward,
             targets,
+            merit: self.settings.merit,
             accuracy_before,
         };
         let setup = QuantSetup {
@@ -300,14 +306,36 @@ impl<D: Device + 'static> Compress<D> {
         ))
     }
 
-    fn best_pruned(&self, rankings: &Rankings) -> Result<Vgg> {
+    fn best_pruned(&mut self, rankings: &Rankings) -> Result<Vgg> {
+        let moments = self.moments()?;
         let best = found(&self.state.prune_best)?;
         let layers = &best.candidate.layers;
         let policy = crate::prune::PrunePolicy {
             channels: layers.iter().filter_map(|l| l.channels).collect(),
             elements: best.candidate.actions.iter().map(|a| a[1]).collect(),
         };
-        Ok(policy.apply(&self.input.network, rankings)?)
+        Ok(policy.apply_reconstructed(&self.input.network, rankings, moments.as_deref())?)
+    }
+
+    /// What channels that go are made up for with, where the settings say so.
+    fn moments(&mut self) -> Result<Option<Arc<Moments>>> {
+        if !self.settings.reconstruct {
+            return Ok(None);
+        }
+        if self.moments.is_none() {
+            let bar = self.ui.bar("  moments", 1, 0);
+            let data = self.data();
+            let images = data.first_train(RECONSTRUCTION_IMAGES);
+            let moments = Moments::measure(&self.input.network, data.train, &images)?;
+            bar.finish(&format!("of {} pictures", images.len()));
+            self.moments = Some(Arc::new(moments));
+        }
+        Ok(self.moments.clone())
+    }
+
+    /// Training pictures that they are taken from.
+    fn moments_images(&self) -> usize {
+        self.input.splits.train.len().min(RECONSTRUCTION_IMAGES)
     }
 
     fn best_bits(&self) -> Result<Vec<Bits>> {

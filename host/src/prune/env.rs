@@ -1,16 +1,16 @@
 //! The network as an agent walks it in stage 1: a step a layer, two numbers a step.
 
-use super::ChannelLoss;
 use super::features::{features, per_weight_layer};
 use super::policy::{MIN_CHANNELS, PrunePolicy, Rankings, element_share, round_channels};
+use super::{ChannelLoss, Moments};
 use crate::lower::{Bits, Prefer, Storage};
-use crate::reward::{Costs, RewardMode, Targets, clip_action};
+use crate::reward::{Costs, Quality, RewardMode, Targets, clip_action};
 use crate::run::LayerAction;
 use crate::search::{
     Candidate, Effort, Environment, Latency, MeasureLayer, Price, SearchData, TimedEnvironment,
     Timings, TrialConfig, episode_seed, price,
 };
-use crate::vgg::{LayerShape, TrainConfig, Trainer, Vgg, VggConfig, evaluate};
+use crate::vgg::{LayerShape, TrainConfig, Trainer, Vgg, VggConfig, quality};
 use std::ops::ControlFlow;
 
 /// Widths that cycles and SRAM are priced at before stage 2 chooses.
@@ -26,6 +26,8 @@ pub struct PruneSetup<'a> {
     pub network: &'a Vgg,
     /// Its rankings.
     pub rankings: &'a Rankings,
+    /// What makes up for channels that go; without it they just go.
+    pub moments: Option<&'a Moments>,
     /// The images.
     pub data: SearchData<'a>,
     /// How candidates are judged.
@@ -301,7 +303,7 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
     ) -> anyhow::Result<Candidate> {
         let policy = self.policy(actions);
         let setup = &self.setup;
-        let small = policy.apply(setup.network, setup.rankings)?;
+        let small = policy.apply_reconstructed(setup.network, setup.rankings, setup.moments)?;
         let density = densities(&small)?;
         let n = density.len();
         let priced = price(
@@ -313,7 +315,7 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
         // The board works while the candidate trains.
         self.latency.request(&priced.keys);
         let seed = episode_seed(setup.seed, STAGE, episode);
-        let accuracy = judge(&small, &setup.trial.with(effort), &setup.data, seed)?;
+        let judged = judge(&small, &setup.trial.with(effort), &setup.data, seed)?;
         let costs = priced.with_cycles(&self.latency.costs(&priced.keys)?);
         let shapes = small.config.layers();
         let layers = shapes.iter().enumerate().map(|(i, shape)| LayerAction {
@@ -325,7 +327,8 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
         });
         Ok(Candidate {
             actions: actions.to_vec(),
-            accuracy,
+            accuracy: judged.accuracy,
+            likelihood: judged.likelihood,
             costs,
             layers: layers.collect(),
         })
@@ -347,8 +350,8 @@ fn uniform_price(config: &VggConfig, bits: Bits, limit: u32) -> anyhow::Result<P
     Ok(price(config, (&bits, &bits), &vec![1.0; n], &storage)?)
 }
 
-/// Trains a pruned network a little; gives its accuracy on the trial's validation images, a
-/// fraction.
+/// Trains a pruned network a little; gives the quality of its answers on the trial's validation
+/// images.
 ///
 /// # Errors
 /// Where the training diverges.
@@ -357,7 +360,7 @@ pub fn judge(
     trial: &TrialConfig,
     data: &SearchData,
     seed: u64,
-) -> anyhow::Result<f64> {
+) -> anyhow::Result<Quality> {
     let norm = data.first_train(trial.norm_images);
     small.reestimate_norm(data.train, &norm, trial.batch)?;
     if trial.steps > 0 {
@@ -372,7 +375,7 @@ pub fn judge(
         small.reestimate_norm(data.train, &norm, trial.batch)?;
     }
     let judged = data.first_validation(trial.validation_images);
-    Ok(evaluate(&small.fold()?, data.validation, &judged))
+    Ok(quality(&small.fold()?, data.validation, &judged))
 }
 
 fn policy_of(layers: &[LayerShape], step: usize, actions: &[Vec<f32>]) -> PrunePolicy {

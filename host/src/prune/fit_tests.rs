@@ -59,6 +59,7 @@ fn fitted_in(
     let setup = PruneSetup {
         network: &network,
         rankings: &rankings,
+        moments: None,
         data: SearchData {
             train: &data,
             validation: &data,

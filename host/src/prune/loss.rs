@@ -2,6 +2,7 @@
 
 use super::criteria::top;
 use super::policy::{PrunePolicy, Rankings};
+use super::reconstruct::Moments;
 use crate::data::plain_batch;
 use crate::nn::{one_hot, soft_cross_entropy};
 use crate::search::SearchData;
@@ -46,14 +47,14 @@ impl ChannelLoss {
     /// Where the images do not fit the network.
     pub fn measured(
         network: &Vgg,
-        rankings: &Rankings,
+        (rankings, moments): (&Rankings, Option<&Moments>),
         data: &SearchData,
         (norm_images, images, batch): (usize, usize, usize),
         mut progress: impl FnMut(usize, usize),
     ) -> Result<Self> {
         let (norm, judged) = (data.first_train(norm_images), data.first_validation(images));
         let accuracy = |policy: &PrunePolicy| -> Result<f32> {
-            let small = policy.apply(network, rankings)?;
+            let small = policy.apply_reconstructed(network, rankings, moments)?;
             small.reestimate_norm(data.train, &norm, batch)?;
             Ok(evaluate(&small.fold()?, data.validation, &judged) as f32)
         };

@@ -16,6 +16,7 @@ mod loss;
 mod plan;
 mod policy;
 mod rebuild;
+mod reconstruct;
 mod variational;
 
 pub use criteria::{ChannelCriterion, channel_scores, magnitude_scores, top};
@@ -26,4 +27,5 @@ pub use policy::{
     MIN_CHANNELS, MIN_ELEMENTS, PrunePolicy, Rankings, element_share, round_channels,
 };
 pub use rebuild::{element_masks, rebuild, select_scores};
+pub use reconstruct::{Moments, RECONSTRUCTION_IMAGES};
 pub use variational::{Variational, VariationalConfig, rank_correlation};

@@ -2,6 +2,7 @@
 
 use super::criteria::top;
 use super::rebuild::{element_masks, rebuild, select_scores};
+use super::reconstruct::Moments;
 use crate::vgg::Vgg;
 use candle_core::Result;
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,19 @@ impl PrunePolicy {
     /// # Errors
     /// Where a tensor operation fails.
     pub fn apply(&self, network: &Vgg, rankings: &Rankings) -> Result<Vgg> {
+        self.apply_reconstructed(network, rankings, None)
+    }
+
+    /// The same, where with `moments` the remaining weights make up for the channels that went.
+    ///
+    /// # Errors
+    /// Where a tensor operation fails.
+    pub fn apply_reconstructed(
+        &self,
+        network: &Vgg,
+        rankings: &Rankings,
+        moments: Option<&Moments>,
+    ) -> Result<Vgg> {
         let keep: Vec<Vec<usize>> = rankings
             .channels
             .iter()
@@ -62,6 +76,9 @@ impl PrunePolicy {
             .map(|(s, &n)| top(s, n))
             .collect();
         let mut small = rebuild(network, &keep)?;
+        if let Some(moments) = moments {
+            moments.reconstruct(network, &small, &keep)?;
+        }
         let scores = select_scores(network, &rankings.elements, &keep);
         small.masks = element_masks(&small, &scores, &self.elements)?;
         small.apply_masks()?;

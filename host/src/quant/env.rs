@@ -15,7 +15,7 @@ use crate::search::{
     Candidate, Effort, Environment, Latency, LayerCost, LayerKey, MeasureLayer, SearchData,
     TimedEnvironment, Timings, TrialConfig, episode_seed, price, price_net, store_net,
 };
-use crate::vgg::{LayerKind, LayerShape, TrainConfig, Trainer};
+use crate::vgg::{LayerKind, LayerShape, TrainConfig, Trainer, quality_of};
 use candle_core::Device;
 use std::ops::ControlFlow;
 
@@ -340,7 +340,9 @@ impl<M: MeasureLayer + 'static> Environment for QuantEnv<'_, M> {
         let judged = self.setup.data.validation;
         let n = judged.len().min(trial.validation_images);
         let logits = simulate(&net, &judged.images[..n * judged.image_bytes()])?;
-        let accuracy = accuracy(&logits, &judged.labels[..n]);
+        let scaled: Vec<f32> = logits.iter().map(|&l| l as f32 * net.logit_scale).collect();
+        let labels = judged.labels[..n].iter().copied();
+        let quality = quality_of(&scaled, labels, net.classes());
         let exact = price_net(&net, self.setup.arena_limit);
         let costs: Costs = exact.with_cycles(&self.latency.costs(&exact.keys)?);
         let actions = self.actions_of(&bits);
@@ -354,7 +356,9 @@ impl<M: MeasureLayer + 'static> Environment for QuantEnv<'_, M> {
         });
         Ok(Candidate {
             actions,
-            accuracy,
+            // By the integers themselves: scaling may make equals of them.
+            accuracy: accuracy(&logits, &judged.labels[..n]),
+            likelihood: quality.likelihood,
             costs,
             layers: layers.collect(),
         })

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::{
-    reward::{Costs, Reward, Score},
+    reward::{Costs, Merit, Quality, Reward, Score},
     run::{
         BrokenImage, LayerAction, LayerFigures, Loss, NetworkFigures, PolicyLayer, testing::config,
     },
@@ -24,6 +24,7 @@ fn episodes(
 ) -> Vec<EpisodeRecord> {
     let reward = Reward {
         mode: config.reward,
+        merit: Merit::Accuracy,
         targets: config.targets,
         accuracy_before: 0.85,
     };
@@ -41,7 +42,13 @@ fn episodes(
                 sram_bytes: 40_000 + (50_000.0 * kept) as u64,
                 cycles: (44.0e6 * kept) as u64,
             };
-            let score = reward.score(accuracy, &costs);
+            let score = reward.score(
+                Quality {
+                    accuracy,
+                    likelihood: None,
+                },
+                &costs,
+            );
             let is_best = best.is_none_or(|b| score.beats(&b));
             if is_best {
                 best = Some(score);
@@ -52,6 +59,7 @@ fn episodes(
                 agent: "ddpg".into(),
                 reward: score.reward,
                 accuracy,
+                likelihood: None,
                 costs,
                 feasible: score.feasible,
                 excess: score.excess,

@@ -119,6 +119,7 @@ mod tests {
             agent: "ddpg".into(),
             reward: 0.125 + episode as f64 / 4.0,
             accuracy: 0.8,
+            likelihood: None,
             costs: Costs::default(),
             feasible: true,
             excess: 0.0,

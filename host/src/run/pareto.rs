@@ -72,6 +72,7 @@ mod tests {
             agent: "random".into(),
             reward: accuracy,
             accuracy,
+            likelihood: None,
             costs: Costs {
                 cycles,
                 flash_bytes,

@@ -37,6 +37,9 @@ pub struct EpisodeRecord {
     pub reward: f64,
     /// Accuracy on the fixed validation subset, fraction.
     pub accuracy: f64,
+    /// Geometric mean of the probabilities that the labels of that subset got.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub likelihood: Option<f64>,
     /// What the candidate costs.
     pub costs: Costs,
     /// Whether all costs are within their targets.

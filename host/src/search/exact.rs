@@ -22,6 +22,27 @@ pub mod number {
     }
 }
 
+/// `#[serde(with = "exact::option")]`: an `f64` that may be missing.
+pub mod option {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Writes the bits.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize<S: Serializer>(value: &Option<f64>, s: S) -> Result<S::Ok, S::Error> {
+        value.map(f64::to_bits).serialize(s)
+    }
+
+    /// Reads the bits.
+    ///
+    /// # Errors
+    /// The deserializer's.
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<f64>, D::Error> {
+        Ok(Option::<u64>::deserialize(d)?.map(f64::from_bits))
+    }
+}
+
 /// `#[serde(with = "exact::rows")]`: lists of `f64` by width.
 pub mod rows {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -68,6 +89,8 @@ mod tests {
         a: f64,
         #[serde(with = "super::rows")]
         b: BTreeMap<u8, Vec<f64>>,
+        #[serde(default, with = "super::option")]
+        c: Option<f64>,
     }
 
     #[test]
@@ -82,9 +105,12 @@ mod tests {
             let pair = Pair {
                 a,
                 b: BTreeMap::from([(2, vec![a, a / 3.0])]),
+                c: Some(a / 7.0),
             };
             let text = serde_json::to_string(&pair).expect("writes");
             assert_eq!(serde_json::from_str::<Pair>(&text).expect("reads"), pair);
+            let old = text.split(",\"c\"").next().expect("a part").to_owned() + "}";
+            assert_eq!(serde_json::from_str::<Pair>(&old).expect("reads").c, None);
         }
     }
 }

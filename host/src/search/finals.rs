@@ -31,7 +31,7 @@ pub fn finals(
         }
         // The same seed for all: they differ in their policies only.
         let candidate = env.evaluate(0, &entrant.candidate.actions, Effort::Final)?;
-        let score = reward.score(candidate.accuracy, &candidate.costs);
+        let score = reward.score(candidate.quality(), &candidate.costs);
         let judged = Best {
             episode: entrant.episode,
             candidate,

@@ -21,7 +21,7 @@ pub use stage::{Found, StageRun, run_stage};
 pub use stored::store_net;
 pub use trial::{SearchData, TrialConfig, episode_seed};
 
-use crate::reward::{Costs, Score};
+use crate::reward::{Costs, Quality, Score};
 use crate::run::LayerAction;
 use serde::{Deserialize, Serialize};
 
@@ -104,10 +104,24 @@ pub struct Candidate {
     /// Accuracy on the validation subset, a fraction.
     #[serde(with = "exact::number")]
     pub accuracy: f64,
+    /// Geometric mean of the probabilities that the labels of that subset got.
+    #[serde(default, with = "exact::option")]
+    pub likelihood: Option<f64>,
     /// What it costs.
     pub costs: Costs,
     /// The same in the network's terms, for log and report.
     pub layers: Vec<LayerAction>,
+}
+
+impl Candidate {
+    /// What its reward comes from, beside its costs.
+    #[must_use]
+    pub fn quality(&self) -> Quality {
+        Quality {
+            accuracy: self.accuracy,
+            likelihood: self.likelihood,
+        }
+    }
 }
 
 /// The best candidate so far, as a checkpoint keeps it.

@@ -94,7 +94,7 @@ pub fn run_stage(
                 prior + env.images(Effort::Episode),
             ),
         };
-        let score = run.reward.score(candidate.accuracy, &candidate.costs);
+        let score = run.reward.score(candidate.quality(), &candidate.costs);
         let transitions = transitions(&*env, &candidate.actions);
         agent.end_episode(&transitions, score.reward as f32);
         let is_best = new && found.best().is_none_or(|b| score.beats(&b.score));
@@ -104,6 +104,7 @@ pub fn run_stage(
             agent: agent.name().to_string(),
             reward: score.reward,
             accuracy: candidate.accuracy,
+            likelihood: candidate.likelihood,
             costs: candidate.costs,
             feasible: score.feasible,
             excess: score.excess,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// What one evaluation may cost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrialConfig {
-    /// Optimizer steps of the short training.
+    /// Optimizer steps of the short training; with 0 a candidate is judged as it was cut.
     pub steps: usize,
     /// Images a step.
     pub batch: usize,

@@ -3,6 +3,7 @@
 use super::{Item, LayerShape, Vgg, VggConfig};
 use crate::data::{Dataset, plain_batch};
 use crate::nn::{ConvShape, conv3x3_into};
+use crate::reward::Quality;
 use candle_core::Result;
 use rayon::prelude::*;
 
@@ -11,6 +12,9 @@ use rayon::prelude::*;
 const CHUNK: usize = 64;
 /// Pixels of the pictures that one thread takes at a time, unless one has more.
 const CHUNK_PIXELS: usize = CHUNK * 32 * 32;
+
+/// What one picture may add to the cross-entropy, in nats: no single one outweighs the others.
+const MOST_SURPRISE: f64 = 20.0;
 
 /// A layer at inference.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,10 +105,20 @@ impl Folded {
     ///
     /// # Panics
     /// Where `x` does not have the size of the input.
-    pub fn forward(
+    pub fn forward(&self, x: Vec<f32>, n: usize, observe: impl FnMut(usize, &[f32])) -> Vec<f32> {
+        self.walk(x, n, |_, _| {}, observe)
+    }
+
+    /// [`Folded::forward`], where `before` sees the input of each layer, after pooling, in the
+    /// same layouts.
+    ///
+    /// # Panics
+    /// Where `x` does not have the size of the input.
+    pub fn walk(
         &self,
         x: Vec<f32>,
         n: usize,
+        mut before: impl FnMut(usize, &[f32]),
         mut observe: impl FnMut(usize, &[f32]),
     ) -> Vec<f32> {
         let mut x = x;
@@ -116,6 +130,7 @@ impl Folded {
                     let Some((i, layer)) = layers.next() else {
                         break;
                     };
+                    before(i, &x);
                     x = conv_relu(&x, layer, n);
                     c = layer.shape.c_out;
                     observe(i, &x);
@@ -137,6 +152,7 @@ impl Folded {
         x = by_picture(&x, (c, n, h * w));
         let last = self.layers.len() - 1;
         for (i, layer) in layers {
+            before(i, &x);
             x = fully_connected(&x, layer, i < last);
             observe(i, &x);
         }
@@ -210,6 +226,36 @@ pub fn evaluate(network: &Folded, data: &Dataset, indices: &[usize]) -> f64 {
     correct as f64 / indices.len().max(1) as f64
 }
 
+/// [`evaluate()`], with the probabilities that the labels get.
+///
+/// # Panics
+/// As [`Folded::logits`].
+pub fn quality(network: &Folded, data: &Dataset, indices: &[usize]) -> Quality {
+    let logits = network.logits(data, indices);
+    let labels = indices.iter().map(|&i| data.labels[i]);
+    quality_of(&logits, labels, network.config.num_classes)
+}
+
+/// The quality of `logits` `[n, classes]` for these labels; one without pictures is 0.
+#[must_use]
+pub fn quality_of(logits: &[f32], labels: impl Iterator<Item = u32>, classes: usize) -> Quality {
+    let (mut n, mut correct, mut log) = (0usize, 0usize, 0.0);
+    for (row, label) in logits.chunks_exact(classes.max(1)).zip(labels) {
+        let largest = f64::from(row[argmax(row)]);
+        let sum: f64 = row.iter().map(|&v| (f64::from(v) - largest).exp()).sum();
+        let label = label as usize;
+        n += 1;
+        correct += usize::from(argmax(row) == label);
+        let surprise = sum.ln() + largest - f64::from(row[label]);
+        log -= surprise.min(MOST_SURPRISE);
+    }
+    let each = n.max(1) as f64;
+    Quality {
+        accuracy: correct as f64 / each,
+        likelihood: Some(if n > 0 { (log / each).exp() } else { 0.0 }),
+    }
+}
+
 /// The index of the largest value, the first of equals.
 fn argmax(row: &[f32]) -> usize {
     let mut best = 0;
@@ -219,4 +265,23 @@ fn argmax(row: &[f32]) -> usize {
         }
     }
     best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn likelihood_is_the_geometric_mean_of_the_labels_probabilities() {
+        let ln = |p: f32| p.ln();
+        let logits = [ln(0.5), ln(0.25), ln(0.25), ln(0.1), ln(0.1), ln(0.8)];
+        let quality = quality_of(&logits, [0, 1].into_iter(), 3);
+        assert_eq!(quality.accuracy, 0.5);
+        let expected = (0.5f64 * 0.1).sqrt();
+        assert!((quality.likelihood.unwrap() - expected).abs() < 1e-6);
+        // However sure of a wrong answer, a picture counts for no more than e^-20.
+        let sure = quality_of(&[0.0, 1000.0], [0].into_iter(), 2);
+        assert!((sure.likelihood.unwrap() - (-20f64).exp()).abs() < 1e-15);
+        assert_eq!(quality_of(&[], [].into_iter(), 3).likelihood, Some(0.0));
+    }
 }

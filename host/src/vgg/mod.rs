@@ -25,7 +25,7 @@ mod weights;
 pub use config::{Item, LayerKind, LayerShape, Pool, VggConfig};
 pub use error::VggError;
 pub use export::{Export, Precision};
-pub use folded::{Folded, FoldedLayer, evaluate};
+pub use folded::{Folded, FoldedLayer, evaluate, quality, quality_of};
 pub use names::Naming;
 pub use network::{ConvLayer, LinearLayer, Vgg};
 pub use schedule::{Stage, TrainConfig};

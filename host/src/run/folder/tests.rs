@@ -13,6 +13,7 @@ fn episode(folder: &mut RunFolder, i: usize) {
         agent: "random".into(),
         reward: i as f64,
         accuracy: 0.5,
+        likelihood: None,
         costs: Costs::default(),
         feasible: false,
         excess: 0.1,
