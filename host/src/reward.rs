@@ -122,6 +122,18 @@ pub enum RewardMode {
     Haq,
 }
 
+/// What stage 1 takes for a candidate's speed, in its reward and its limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum SpeedModel {
+    /// The cycles that the board measured.
+    #[default]
+    Cycles,
+    /// Multiply-accumulates: as many as the uniform policy has that meets the budgets as
+    /// measured. What a search without a board would go by.
+    Macs,
+}
+
 /// What of a candidate's answers the budgeted modes reward.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]

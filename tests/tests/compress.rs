@@ -263,6 +263,15 @@ fn the_fidelity_of_a_search_can_be_measured_and_goes_on_where_it_was() {
     let ran = Ran::new(&mut fixture.compress("near", &more));
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let near = path(&fixture.run("near"));
+    // Policies are judged with the pictures that they were searched on, or not at all.
+    let mut copy = std::process::Command::new("cp");
+    copy.args(["-r", "pictures", "others"]);
+    let copied = copy.current_dir(fixture.folder.path()).status();
+    assert!(copied.is_ok_and(|status| status.success()));
+    let others = ["--model", "model", "--data", "others", "--json"];
+    let ran = Ran::new(fixture.host(&["fidelity", &near]).args(others));
+    assert_ne!(ran.code, Some(0));
+    assert!(ran.stderr.contains("not on others"), "{}", ran.stderr);
     let fidelity = |cheap: &str| {
         let mut command = fixture.host(&["fidelity", &near, "--cheap", cheap]);
         Ran::new(command.args(args)).json()

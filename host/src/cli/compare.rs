@@ -5,7 +5,7 @@
 //! new to what is there.
 
 use super::board::BoardArgs;
-use super::compress::open;
+use super::compress::{Inputs, keep_inputs, open};
 use super::hint::Complaint;
 use super::input::InputArgs;
 use super::output::Output;
@@ -135,7 +135,11 @@ fn finish_cell(args: &Args, dir: &Path, settings: Settings, output: &Output) -> 
     let board = open(&args.board, &input, false, output)?;
     let ended = match &existing {
         Some(run) => Compress::resume(input, board, run, output.ui()),
-        None => Compress::start(input, settings, board, dir, output.ui()),
+        None => Compress::start(input, settings, board, dir, output.ui()).and_then(|job| {
+            let (input, board) = (args.input.clone(), args.board.clone());
+            keep_inputs(job.dir(), Inputs { input, board })?;
+            Ok(job)
+        }),
     }
     .and_then(Compress::run);
     match ended {

@@ -53,7 +53,7 @@ pub(super) struct Inputs {
     #[serde(flatten)]
     pub input: InputArgs,
     #[serde(flatten)]
-    board: BoardArgs,
+    pub board: BoardArgs,
 }
 
 impl Inputs {
@@ -128,10 +128,7 @@ fn start(args: &Args, output: &Output) -> Result<Compress<TimedBoard>> {
     if let Some(earlier) = &earlier {
         job.take_over(earlier)?;
     }
-    write_atomically(
-        &job.dir().join(INPUTS),
-        &serde_json::to_vec_pretty(&inputs.absolute())?,
-    )?;
+    keep_inputs(job.dir(), inputs)?;
     announce(job.targets(), &limits, job.dir(), output);
     Ok(job)
 }
@@ -161,6 +158,12 @@ fn resume(args: &Args, dir: &Path, output: &Output) -> Result<Compress<TimedBoar
     let job = Compress::resume(input, board, dir, output.ui())?;
     announce(job.targets(), &limits, job.dir(), output);
     Ok(job)
+}
+
+/// Writes what the run in `dir` is made from.
+pub(super) fn keep_inputs(dir: &Path, inputs: Inputs) -> Result<()> {
+    let text = serde_json::to_vec_pretty(&inputs.absolute())?;
+    Ok(write_atomically(&dir.join(INPUTS), &text)?)
 }
 
 /// What the run was made from; nothing where it was stopped before that was written.

@@ -3,6 +3,7 @@
 use super::INTERRUPTED;
 use super::compress::inputs_of;
 use super::control::check_network;
+use super::hint::Complaint;
 use super::input::InputArgs;
 use super::output::Output;
 use super::table::Table;
@@ -50,6 +51,15 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
         .with_context(|| format!("{} is of another version", args.run.display()))?;
     let input = args.input.clone().or(inputs_of(&args.run)?.input).load()?;
     check_network(&config, &input, &args.run)?;
+    if input.dataset != config.dataset {
+        return Err(Complaint::input(format!(
+            "its policies were searched on {}, not on {}",
+            config.dataset, input.dataset
+        ))
+        .at(args.run.display())
+        .try_("`--data` with the pictures of the run")
+        .into());
+    }
     let ui = output.ui();
     let job = FidelityJob {
         input: &input,

@@ -6,7 +6,7 @@ use crate::agent::AgentKind;
 use crate::compress::{Budgets, Settings};
 use crate::lower::Prefer;
 use crate::prune::ChannelCriterion;
-use crate::reward::{Merit, RewardMode};
+use crate::reward::{Merit, RewardMode, SpeedModel};
 use shared::spec::Kernel;
 
 /// What may be changed of [`Settings::quick`]; whatever is not given stays.
@@ -54,6 +54,10 @@ pub(super) struct Tuning {
     /// right, or the probabilities that the labels get [default: likelihood].
     #[arg(long, value_enum)]
     merit: Option<Merit>,
+    /// What the pruning search takes for speed: cycles as measured, or multiply-accumulates, for
+    /// comparison; its finalists are then fitted to the measured budgets [default: cycles].
+    #[arg(long, value_enum)]
+    speed: Option<SpeedModel>,
     /// Whether each episode's policy is fitted to the budgets from both sides before it is
     /// judged, so that the agent decides proportions only [default: true].
     #[arg(long, value_name = "BOOL")]
@@ -214,6 +218,7 @@ impl Tuning {
         set(&mut s.agent, &self.agent);
         set(&mut s.reward, &self.reward);
         set(&mut s.merit, &self.merit);
+        set(&mut s.speed, &self.speed);
         set(&mut s.fill, &self.fill);
         set(&mut s.prune.episodes, &self.prune_episodes);
         set(&mut s.quantize.episodes, &self.quantize_episodes);
@@ -304,6 +309,14 @@ fn check(s: &Settings) -> Result<(), Complaint> {
                 .try_("`--variational-steps 200`"),
         );
     }
+    let fitted = s.fill && s.reward != RewardMode::AccuracyFlops;
+    if s.speed == SpeedModel::Macs && !fitted {
+        return Err(Complaint::input(
+            "finalists have to be fitted to the measured budgets, which `--fill false` and `--reward accuracy-flops` leave out",
+        )
+        .at("--speed macs")
+        .try_("`--reward board` without `--fill false`"));
+    }
     let epochs = [
         ("--finetune-epochs", s.finetune.epochs),
         ("--qat-epochs", s.qat.epochs),
@@ -386,6 +399,13 @@ mod tests {
             };
             assert!(tuning.settings().is_err());
         }
+        let unfitted = Tuning {
+            speed: Some(SpeedModel::Macs),
+            fill: Some(false),
+            ..Tuning::default()
+        };
+        let error = unfitted.settings().expect_err("refused").to_string();
+        assert!(error.contains("fitted"), "{error}");
         let none = Tuning {
             prune_episodes: Some(0),
             ..Tuning::default()

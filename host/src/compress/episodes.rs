@@ -47,6 +47,8 @@ pub(super) struct Search<'a> {
     /// Candidates of the finals.
     pub finalists: usize,
     pub reward: &'a Reward,
+    /// Of the finals, whose budgets may be others.
+    pub finals_reward: &'a Reward,
 }
 
 impl Search<'_> {
@@ -100,7 +102,7 @@ impl Search<'_> {
     ) -> Result<Option<Best>> {
         let n = self.finalists.min(found.judged.len());
         let (mut bar, mut done) = (ui.bar("  finals", n, 0), 0);
-        let won = finals(env, found, self.reward, n, |b| {
+        let won = finals(env, found, self.finals_reward, n, |b| {
             done += 1;
             let (episode, accuracy) = (b.episode, 100.0 * b.candidate.accuracy);
             bar.set(done, &format!("episode {episode} has {accuracy:.1} %"));

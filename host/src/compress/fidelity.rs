@@ -3,7 +3,7 @@
 
 use super::store::load_rankings;
 use super::{Input, Settings, Ui};
-use crate::prune::{Moments, PrunePolicy, RECONSTRUCTION_IMAGES, Rankings, judge};
+use crate::prune::{Moments, PrunePolicy, Rankings, judge};
 use crate::reward::Targets;
 use crate::run::{EpisodeLog, EpisodeRecord, RunConfig, Stage, files, interrupt, write_atomic};
 use crate::search::{TrialConfig, episode_seed};
@@ -100,11 +100,8 @@ impl FidelityJob<'_> {
             );
         }
         let rankings = load_rankings(self.run)?;
-        let data = self.input.data();
         let moments = if self.settings.reconstruct {
-            let images = data.first_train(RECONSTRUCTION_IMAGES);
-            let network = &self.input.network;
-            Some(Moments::measure(network, data.train, &images)?)
+            Some(Moments::of(&self.input.network, &self.input.data())?)
         } else {
             None
         };

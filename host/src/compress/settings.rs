@@ -4,7 +4,7 @@ use super::Earlier;
 use crate::agent::AgentKind;
 use crate::lower::Prefer;
 use crate::prune::{ChannelCriterion, VariationalConfig};
-use crate::reward::{Costs, Merit, RewardMode, Targets};
+use crate::reward::{Costs, Merit, RewardMode, SpeedModel, Targets};
 use crate::search::TrialConfig;
 use serde::{Deserialize, Serialize};
 use shared::spec::Kernel;
@@ -107,6 +107,9 @@ pub struct Settings {
     /// What of a candidate's answers is rewarded.
     #[serde(default)]
     pub merit: Merit,
+    /// What stage 1 takes for speed; its finalists meet the measured budgets all the same.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub speed: SpeedModel,
     /// Whether each episode's policy is fitted to the budgets from both sides, so that agents
     /// decide proportions only; not with [`RewardMode::AccuracyFlops`], which has no budgets.
     pub fill: bool,
@@ -167,6 +170,12 @@ pub struct Settings {
     pub earlier: Option<Earlier>,
 }
 
+/// Settings that came later are not written where they say what was always done, so that runs
+/// made before them can be resumed.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 impl Settings {
     /// What `compress` does when nothing is said, sized to minutes on two cores.
     #[must_use]
@@ -183,6 +192,7 @@ impl Settings {
             agent: AgentKind::Ddpg,
             reward: RewardMode::Board,
             merit: Merit::Likelihood,
+            speed: SpeedModel::Cycles,
             fill: true,
             // The sample has 3,000 images to recover with: a quarter of the cycles, the
             // default of the method, would cost more accuracy than they can give back.

@@ -11,7 +11,7 @@ use crate::lower::{Bits, Centred, accuracy, calibrate, centre};
 use crate::nn::OptimizerKind;
 use crate::prune::{Moments, PruneEnv, PruneSetup, RECONSTRUCTION_IMAGES, Rankings};
 use crate::quant::{QatNet, QuantEnv, QuantSetup, Sensitivity};
-use crate::reward::{Reward, RewardMode, Targets};
+use crate::reward::{Reward, RewardMode, SpeedModel, Targets};
 use crate::run::Stage;
 use crate::search::{Best, Found, SearchData};
 use crate::vgg::{TrainConfig, Vgg, evaluate};
@@ -58,16 +58,30 @@ impl<D: Device + 'static> Compress<D> {
             mode: reward.mode,
             fill: self.settings.fill && reward.mode != RewardMode::AccuracyFlops,
             targets: reward.targets,
+            finals: None,
             loss: loss.as_ref(),
             seed: self.settings.seed,
         };
         let mut env = PruneEnv::new(setup, &mut self.latency)?;
+        let searched = match self.settings.speed {
+            SpeedModel::Cycles => reward,
+            SpeedModel::Macs => {
+                let targets = env.limit_macs()?;
+                self.ui.say(&format!(
+                    "{:11} by MACs: {:.2} M, as many as the uniform policy has within the budget",
+                    "1 prune",
+                    targets.macs.unwrap_or_default() as f64 / 1e6
+                ));
+                Reward { targets, ..reward }
+            }
+        };
         let search = Search {
             stage: Stage::Prune,
             label: "1 prune",
             episodes: self.settings.prune.episodes,
             finalists: self.settings.finalists,
-            reward: &reward,
+            reward: &searched,
+            finals_reward: &reward,
         };
         let mut keeper = Keeper {
             run: &mut self.run,
@@ -201,6 +215,7 @@ impl<D: Device + 'static> Compress<D> {
             episodes: self.settings.quantize.episodes,
             finalists: self.settings.finalists,
             reward: &reward,
+            finals_reward: &reward,
         };
         let mut keeper = Keeper {
             run: &mut self.run,
@@ -324,10 +339,8 @@ impl<D: Device + 'static> Compress<D> {
         }
         if self.moments.is_none() {
             let bar = self.ui.bar("  moments", 1, 0);
-            let data = self.data();
-            let images = data.first_train(RECONSTRUCTION_IMAGES);
-            let moments = Moments::measure(&self.input.network, data.train, &images)?;
-            bar.finish(&format!("of {} pictures", images.len()));
+            let moments = Moments::of(&self.input.network, &self.data())?;
+            bar.finish(&format!("of {} pictures", self.moments_images()));
             self.moments = Some(Arc::new(moments));
         }
         Ok(self.moments.clone())

@@ -264,6 +264,37 @@ fn every_agent_keeps_the_budgets_and_says_what_it_cost() {
 }
 
 #[test]
+fn a_search_by_macs_still_keeps_the_measured_budgets() {
+    let root = tempfile::tempdir().expect("a folder");
+    let ui = Ui::new(Verbosity::Quiet);
+    let mut s = settings();
+    s.speed = crate::reward::SpeedModel::Macs;
+    let run = Compress::start(input(), s.clone(), Portable, root.path(), ui).expect("starts");
+    let (dir, targets) = (run.dir().to_path_buf(), *run.targets());
+    let summary = finish(run);
+    let log = crate::run::EpisodeLog::read(&dir.join("log.jsonl")).expect("a log");
+    let pruned: Vec<_> = log.iter().filter(|r| r.stage == Stage::Prune).collect();
+    // The uniform policy comes first, and nobody gets more MACs than it.
+    let most = pruned[0].costs.macs;
+    assert!(pruned.iter().all(|r| r.costs.macs <= most && r.feasible));
+    let limit = targets.cycles.expect("a budget");
+    assert!(
+        summary.after.cycles <= limit + 100,
+        "{}",
+        summary.after.cycles
+    );
+    // One finalist is fitted to the measured budget too.
+    (s.finalists, s.seed) = (1, 1);
+    let run = Compress::start(input(), s, Portable, root.path(), ui).expect("starts");
+    let summary = finish(run);
+    assert!(
+        summary.after.cycles <= limit + 100,
+        "{}",
+        summary.after.cycles
+    );
+}
+
+#[test]
 fn without_filling_the_uniform_policy_still_keeps_the_budgets() {
     let root = tempfile::tempdir().expect("a folder");
     for agent in [

@@ -42,8 +42,10 @@ pub struct PruneSetup<'a> {
     pub mode: RewardMode,
     /// Whether actions are proportions that are fitted to the budgets from both sides.
     pub fill: bool,
-    /// The budgets.
+    /// The budgets that episodes keep to.
     pub targets: Targets,
+    /// Those of the finalists, where they are others.
+    pub finals: Option<Targets>,
     /// What narrower convolutions are predicted to lose: the second guide goes by it.
     pub loss: Option<&'a ChannelLoss>,
     /// Seed of the run.
@@ -130,6 +132,24 @@ impl<'a, M: MeasureLayer + 'static> PruneEnv<'a, M> {
         Some(Costs { cycles, ..p.costs })
     }
 
+    /// From here to the finals, limits MACs instead of cycles: to those of the uniform policy
+    /// that meets the budgets as measured. Gives the budgets that episodes then have.
+    ///
+    /// # Errors
+    /// Where the board fails.
+    pub fn limit_macs(&mut self) -> anyhow::Result<Targets> {
+        let uniform = self.fit(&self.uniform())?;
+        let macs = self.macs(&self.policy(&uniform).channels);
+        let measured = self.setup.targets;
+        self.setup.finals = Some(measured);
+        self.setup.targets = Targets {
+            macs: Some(measured.macs.unwrap_or(u64::MAX).min(macs)),
+            cycles: None,
+            ..measured
+        };
+        Ok(self.setup.targets)
+    }
+
     /// The actions of the uniform policy, where policies are fitted to the budgets.
     pub fn uniform(&self) -> Vec<Vec<f32>> {
         vec![vec![0.5, 1.0]; self.layers.len()]
@@ -184,6 +204,14 @@ impl<'a, M: MeasureLayer + 'static> PruneEnv<'a, M> {
 impl<M: MeasureLayer + 'static> TimedEnvironment for PruneEnv<'_, M> {
     fn timings(&self) -> Timings {
         (self.latency.known(), self.latency.counts())
+    }
+
+    fn begin_finals(&mut self) -> bool {
+        let other = self.setup.finals.take();
+        if let Some(targets) = other {
+            self.setup.targets = targets;
+        }
+        other.is_some()
     }
 }
 

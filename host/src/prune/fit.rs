@@ -36,6 +36,15 @@ struct Fitted {
     feasible: bool,
 }
 
+/// The same before the board has timed it.
+struct Untimed {
+    widths: Vec<usize>,
+    elements: Vec<f32>,
+    priced: Price,
+    /// Whether all budgets but cycles are met.
+    fits: bool,
+}
+
 impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
     /// The actions as applied: proportions from `actions`, sizes from the budgets.
     pub(super) fn fit(&mut self, actions: &[Vec<f32>]) -> anyhow::Result<Vec<Vec<f32>>> {
@@ -157,11 +166,16 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
                 closed[i] = true;
                 continue;
             }
-            let next = self.measured(widths, cuts)?;
-            if next.feasible {
-                now = next;
+            let sized = self.sized(widths, cuts)?;
+            // Nor is what exceeds a budget that needs no board.
+            let next = if sized.fits {
+                Some(self.timed(sized)?)
             } else {
-                closed[i] = true;
+                None
+            };
+            match next.filter(|n| n.feasible) {
+                Some(next) => now = next,
+                None => closed[i] = true,
             }
         }
         Ok(now)
@@ -177,9 +191,30 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
     }
 
     fn measured(&mut self, widths: Vec<usize>, cuts: &[f32]) -> anyhow::Result<Fitted> {
+        let sized = self.sized(widths, cuts)?;
+        self.timed(sized)
+    }
+
+    /// What needs no board.
+    fn sized(&self, widths: Vec<usize>, cuts: &[f32]) -> anyhow::Result<Untimed> {
         let config = self.config_of(&widths);
         let elements = self.fit_elements(&config, cuts)?;
         let priced = self.priced(&config, &elements)?;
+        Ok(Untimed {
+            fits: priced.too_large.is_empty() && self.setup.targets.feasible(&priced.costs),
+            widths,
+            elements,
+            priced,
+        })
+    }
+
+    fn timed(&mut self, sized: Untimed) -> anyhow::Result<Fitted> {
+        let Untimed {
+            widths,
+            elements,
+            priced,
+            ..
+        } = sized;
         let costs = priced.with_cycles(&self.latency.costs(&priced.keys)?);
         let targets = Targets {
             cycles: self.cycles_limit(&widths)?,
@@ -277,6 +312,19 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
                 each * now.macs() as f64
             })
             .sum()
+    }
+
+    /// What a greedy step saves in: predicted cycles, or MACs where only they are limited.
+    pub(super) fn predicted_cost(&self, widths: &[usize]) -> f64 {
+        match (self.setup.targets.cycles, self.setup.targets.macs) {
+            (None, Some(_)) => self.macs(widths) as f64,
+            _ => self.predicted(widths),
+        }
+    }
+
+    pub(super) fn macs(&self, widths: &[usize]) -> u64 {
+        let layers = self.config_of(widths).layers();
+        layers.iter().map(|l| l.macs()).sum()
     }
 
     pub(super) fn config_of(&self, widths: &[usize]) -> VggConfig {

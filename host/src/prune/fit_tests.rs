@@ -7,7 +7,8 @@ use crate::lower::Prefer;
 use crate::nn::Rng;
 use crate::reward::{Costs, RewardMode, Targets};
 use crate::search::{
-    Environment, Latency, LayerCost, LayerKey, MeasureLayer, SearchData, Timing, TrialConfig,
+    Environment, Latency, LayerCost, LayerKey, MeasureLayer, SearchData, TimedEnvironment, Timing,
+    TrialConfig,
 };
 use crate::vgg::{Vgg, VggConfig};
 use candle_core::Device;
@@ -49,6 +50,20 @@ fn fitted_in(
     targets: Targets,
     actions: &[[f32; 2]],
 ) -> (Vec<Vec<f32>>, PrunePolicy, Costs) {
+    with_env(config, targets, |env| {
+        let actions: Vec<Vec<f32>> = actions.iter().map(|a| a.to_vec()).collect();
+        let applied = env.project(actions).expect("fits");
+        let policy = env.policy(&applied);
+        let costs = env.costs(&policy).expect("is measured");
+        (applied, policy, costs)
+    })
+}
+
+fn with_env<R>(
+    config: VggConfig,
+    targets: Targets,
+    job: impl FnOnce(&mut PruneEnv<PerMac>) -> R,
+) -> R {
     let network = Vgg::new(config, &mut Rng::new(1), &Device::Cpu).expect("valid");
     let rankings = Rankings {
         channels: vec![],
@@ -77,15 +92,12 @@ fn fitted_in(
         mode: RewardMode::Board,
         fill: true,
         targets,
+        finals: None,
         loss: None,
         seed: 0,
     };
     let mut env = PruneEnv::new(setup, &mut latency).expect("measures");
-    let actions: Vec<Vec<f32>> = actions.iter().map(|a| a.to_vec()).collect();
-    let applied = env.project(actions).expect("fits");
-    let policy = env.policy(&applied);
-    let costs = env.costs(&policy).expect("is measured");
-    (applied, policy, costs)
+    job(&mut env)
 }
 
 fn cycles(cycles: u64) -> Targets {
@@ -171,4 +183,27 @@ fn hidden_layers_are_fitted_too() {
 fn what_cannot_fit_becomes_the_narrowest() {
     let (_, policy, _) = fitted(cycles(1), &[[0.9, 1.0]; 7]);
     assert_eq!(policy.channels, [8, 8, 8, 8, 16, 16]);
+}
+
+#[test]
+fn by_macs_policies_get_equal_macs_and_finalists_the_measured_budget() {
+    let config = VggConfig::preset("vgg-small").expect("known");
+    let targets = cycles(12_000_000);
+    with_env(config, targets, |env| {
+        let uniform = env.project(env.uniform()).expect("fits");
+        let wanted = env.costs(&env.policy(&uniform)).expect("is measured").macs;
+        let limited = env.limit_macs().expect("measures");
+        assert_eq!((limited.macs, limited.cycles), (Some(wanted), None));
+        let late = [0.2, 0.3, 0.6, 0.7, 1.0, 1.0, 1.0].map(|share| vec![share, 1.0]);
+        let by_macs = env.project(late.to_vec()).expect("fits");
+        let costs = env.costs(&env.policy(&by_macs)).expect("is measured");
+        assert!(costs.macs <= wanted, "{} of {wanted}", costs.macs);
+        assert!(costs.macs as f64 > 0.95 * wanted as f64, "{}", costs.macs);
+        assert!(env.begin_finals(), "they have budgets of their own");
+        let settled = env.project(by_macs.clone()).expect("fits");
+        let costs = env.costs(&env.policy(&settled)).expect("is measured");
+        assert!(costs.cycles <= 12_000_000, "{}", costs.cycles);
+        assert!(costs.cycles as f64 > 0.9 * 12e6, "{}", costs.cycles);
+        assert!(!env.begin_finals(), "once");
+    });
 }

@@ -14,7 +14,7 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
         let mut widths = full.clone();
         let share = |i: usize, width: usize| width as f32 / full[i] as f32;
         while !self.predicted_to_fit(&widths) {
-            let now = self.predicted(&widths);
+            let now = self.predicted_cost(&widths);
             let mut best: Option<(f64, usize, usize)> = None;
             for i in 0..widths.len() {
                 let width = narrowed(widths[i], step);
@@ -23,7 +23,7 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
                 }
                 let lost = loss.at(i, share(i, width)) - loss.at(i, share(i, widths[i]));
                 let kept = std::mem::replace(&mut widths[i], width);
-                let saved = (now - self.predicted(&widths)).max(1.0);
+                let saved = (now - self.predicted_cost(&widths)).max(1.0);
                 widths[i] = kept;
                 let price = f64::from(lost) / saved;
                 if best.is_none_or(|(least, ..)| price < least) {
@@ -42,13 +42,7 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
     /// Whether the budgets of MACs and of predicted cycles are met.
     fn predicted_to_fit(&self, widths: &[usize]) -> bool {
         let targets = &self.setup.targets;
-        let macs: u64 = self
-            .config_of(widths)
-            .layers()
-            .iter()
-            .map(|l| l.macs())
-            .sum();
-        targets.macs.is_none_or(|t| macs <= t)
+        targets.macs.is_none_or(|t| self.macs(widths) <= t)
             && targets
                 .cycles
                 .is_none_or(|t| self.predicted(widths) <= t as f64)

@@ -10,6 +10,7 @@
 
 use crate::data::{Dataset, plain_batch};
 use crate::nn::Rng;
+use crate::search::SearchData;
 use crate::vgg::{Folded, LayerKind, LayerShape, Vgg};
 use candle_core::{Device, Result, Tensor, Var};
 use faer::linalg::matmul::matmul;
@@ -56,6 +57,15 @@ struct Reconstructed {
 }
 
 impl Moments {
+    /// Measures `network` with the first [`RECONSTRUCTION_IMAGES`] training pictures.
+    ///
+    /// # Errors
+    /// Where a tensor cannot be read.
+    pub fn of(network: &Vgg, data: &SearchData) -> Result<Self> {
+        let images = data.first_train(RECONSTRUCTION_IMAGES);
+        Self::measure(network, data.train, &images)
+    }
+
     /// Runs the pictures with these indices through `network` and samples the inputs of its
     /// layers.
     ///

@@ -8,7 +8,8 @@
 use super::{Best, Effort, Found, TimedEnvironment};
 use crate::reward::Reward;
 
-/// Judges the `n` best of `found` again; gives the best, with its new accuracy and score.
+/// Judges the `n` best of `found` again, by `reward`; gives the best, with its new accuracy and
+/// score. Where the finals have budgets of their own, all are fitted to them first.
 /// Candidates over a budget take part only where all are.
 ///
 /// # Errors
@@ -21,7 +22,8 @@ pub fn finals(
     mut progress: impl FnMut(&Best),
 ) -> anyhow::Result<Option<Best>> {
     let entrants: Vec<Best> = found.top(n).into_iter().cloned().collect();
-    if entrants.len() < 2 {
+    let fit = env.begin_finals();
+    if entrants.len() < 2 && !fit {
         return Ok(entrants.into_iter().next());
     }
     let mut best: Option<Best> = None;
@@ -29,8 +31,13 @@ pub fn finals(
         if !entrant.score.feasible && best.is_some() {
             continue;
         }
+        let actions = if fit {
+            env.project(entrant.candidate.actions)?
+        } else {
+            entrant.candidate.actions
+        };
         // The same seed for all: they differ in their policies only.
-        let candidate = env.evaluate(0, &entrant.candidate.actions, Effort::Final)?;
+        let candidate = env.evaluate(0, &actions, Effort::Final)?;
         let score = reward.score(candidate.quality(), &candidate.costs);
         let judged = Best {
             episode: entrant.episode,

@@ -82,6 +82,12 @@ pub trait Environment {
 pub trait TimedEnvironment: Environment {
     /// Timings known so far, and how many were measured and how many came from the table.
     fn timings(&self) -> Timings;
+
+    /// Takes the budgets of the finals, where they are others than those of the episodes.
+    /// Returns whether they are: policies have then to be projected anew.
+    fn begin_finals(&mut self) -> bool {
+        false
+    }
 }
 
 /// What [`TimedEnvironment::timings`] gives.
