@@ -323,8 +323,7 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
     }
 
     pub(super) fn macs(&self, widths: &[usize]) -> u64 {
-        let layers = self.config_of(widths).layers();
-        layers.iter().map(|l| l.macs()).sum()
+        self.config_of(widths).macs()
     }
 
     pub(super) fn config_of(&self, widths: &[usize]) -> VggConfig {
