@@ -83,6 +83,10 @@ pub(super) struct Tuning {
     /// Channels are rounded to multiples of this [default: 8].
     #[arg(long, value_name = "N")]
     channel_step: Option<usize>,
+    /// Width of weights that the pruning search counts on where it fits the flash: more keeps
+    /// fewer weights that can be wider [default: 4].
+    #[arg(long, value_name = "BITS")]
+    expected_width: Option<u8>,
     /// How channels are ranked [default: bn-scale].
     #[arg(long, value_enum)]
     criterion: Option<ChannelCriterion>,
@@ -228,6 +232,10 @@ impl Tuning {
         }
         set(&mut s.finalists, &self.finalists);
         set(&mut s.channel_step, &self.channel_step);
+        if let Some(width) = self.expected_width {
+            rising("--expected-width", &[width], &[2, 3, 4, 5, 6, 7, 8])?;
+            s.expected_width = width;
+        }
         set(&mut s.criterion, &self.criterion);
         set(&mut s.reconstruct, &self.reconstruct);
         set(&mut s.variational.steps, &self.variational_steps);
@@ -411,6 +419,15 @@ mod tests {
             ..Tuning::default()
         };
         assert!(none.settings().is_err());
+        let expected = |width| {
+            let tuning = Tuning {
+                expected_width: Some(width),
+                ..Tuning::default()
+            };
+            tuning.settings().map(|s| s.expected_width)
+        };
+        assert_eq!(expected(3).expect("valid"), 3);
+        assert!(expected(9).is_err());
         let rate = |rate_weight| {
             let tuning = Tuning {
                 rate_weight: Some(rate_weight),

@@ -3,7 +3,7 @@
 use super::Earlier;
 use crate::agent::AgentKind;
 use crate::lower::Prefer;
-use crate::prune::{ChannelCriterion, VariationalConfig};
+use crate::prune::{ChannelCriterion, STORED, VariationalConfig};
 use crate::reward::{Costs, Merit, RewardMode, SpeedModel, Targets};
 use crate::search::TrialConfig;
 use serde::{Deserialize, Serialize};
@@ -127,6 +127,9 @@ pub struct Settings {
     pub finalists: usize,
     /// Channels are rounded to multiples of this.
     pub channel_step: usize,
+    /// Width of weights that stage 1 prices flash at, before stage 2 chooses widths.
+    #[serde(default = "stored_width", skip_serializing_if = "is_stored_width")]
+    pub expected_width: u8,
     /// How channels are ranked.
     pub criterion: ChannelCriterion,
     /// Whether the weights that stay make up for the channels that go, by least squares.
@@ -176,6 +179,15 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+fn stored_width() -> u8 {
+    STORED.w
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_stored_width(width: &u8) -> bool {
+    *width == STORED.w
+}
+
 impl Settings {
     /// What `compress` does when nothing is said, sized to minutes on two cores.
     #[must_use]
@@ -213,6 +225,7 @@ impl Settings {
             },
             finalists: 4,
             channel_step: 8,
+            expected_width: STORED.w,
             criterion: ChannelCriterion::BnScale,
             reconstruct: true,
             variational: VariationalConfig {

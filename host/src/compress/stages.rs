@@ -9,7 +9,7 @@ use super::training::{Job, forget, train};
 use super::{Compress, Device, Infeasible};
 use crate::lower::{Bits, Centred, accuracy, calibrate, centre};
 use crate::nn::OptimizerKind;
-use crate::prune::{Moments, PruneEnv, PruneSetup, RECONSTRUCTION_IMAGES, Rankings};
+use crate::prune::{Moments, PruneEnv, PruneSetup, RECONSTRUCTION_IMAGES, Rankings, TIMED};
 use crate::quant::{QatNet, QuantEnv, QuantSetup, Sensitivity};
 use crate::reward::{Reward, RewardMode, SpeedModel, Targets};
 use crate::run::Stage;
@@ -55,6 +55,10 @@ impl<D: Device + 'static> Compress<D> {
             channel_step: self.settings.channel_step,
             arena_limit: self.arena(),
             prefer: self.settings.prefer,
+            stored: Bits {
+                w: self.settings.expected_width,
+                ..TIMED
+            },
             mode: reward.mode,
             fill: self.settings.fill && reward.mode != RewardMode::AccuracyFlops,
             targets: reward.targets,

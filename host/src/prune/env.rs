@@ -15,7 +15,7 @@ use std::ops::ControlFlow;
 
 /// Widths that cycles and SRAM are priced at before stage 2 chooses.
 pub const TIMED: Bits = Bits { w: 8, a: 8 };
-/// Widths that flash is priced at.
+/// Widths that flash is priced at, where nothing else is said.
 pub const STORED: Bits = Bits { w: 4, a: 8 };
 /// Number of this stage in seeds.
 const STAGE: u64 = 1;
@@ -38,6 +38,8 @@ pub struct PruneSetup<'a> {
     pub arena_limit: u32,
     /// What matters more in how weights are stored.
     pub prefer: Prefer,
+    /// Widths that flash is priced at before stage 2 chooses.
+    pub stored: Bits,
     /// How actions are clipped beforehand ([`RewardMode::Budget`] only).
     pub mode: RewardMode,
     /// Whether actions are proportions that are fitted to the budgets from both sides.
@@ -73,7 +75,7 @@ pub struct PruneEnv<'a, M: MeasureLayer + 'static> {
     features: Vec<Vec<f32>>,
     /// Cycles of each layer of the dense network, 0 where it does not fit.
     pub(super) dense_cycles: Vec<u64>,
-    /// The dense network's cycles at [`STORED`] widths, relative to those at [`TIMED`].
+    /// The dense network's cycles at the widths of flash, relative to those at [`TIMED`].
     pub(super) narrow_ratio: f64,
 }
 
@@ -88,7 +90,7 @@ impl<'a, M: MeasureLayer + 'static> PruneEnv<'a, M> {
         let measured = latency.costs(&dense.keys)?;
         let dense_cycles = per_weight_layer(&setup.network.config, &dense, &measured)?;
         let features = features(&layers, &dense, &dense_cycles);
-        let narrow = uniform_price(&setup.network.config, STORED, setup.arena_limit)?;
+        let narrow = uniform_price(&setup.network.config, setup.stored, setup.arena_limit)?;
         let narrow = narrow.with_cycles(&latency.costs(&narrow.keys)?).cycles;
         let wide = dense.with_cycles(&measured).cycles;
         let narrow_ratio = narrow as f64 / wide.max(1) as f64;
@@ -119,7 +121,7 @@ impl<'a, M: MeasureLayer + 'static> PruneEnv<'a, M> {
         let n = density.len();
         let p = price(
             &config,
-            (&vec![TIMED; n], &vec![STORED; n]),
+            (&vec![TIMED; n], &vec![self.setup.stored; n]),
             &density,
             &self.setup.storage(),
         )
@@ -164,7 +166,7 @@ impl<'a, M: MeasureLayer + 'static> PruneEnv<'a, M> {
         let network = &self.setup.network.config;
         let config = network.with_widths(&self.uniform_policy(share).channels);
         let n = self.layers.len();
-        let (timed, stored, dense) = (vec![TIMED; n], vec![STORED; n], vec![1.0; n]);
+        let (timed, stored, dense) = (vec![TIMED; n], vec![self.setup.stored; n], vec![1.0; n]);
         let priced = price(&config, (&timed, &stored), &dense, &self.setup.storage())?;
         let costs = priced.with_cycles(&self.latency.costs(&priced.keys)?);
         let targets = Targets {
@@ -291,13 +293,16 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
     /// The first episode is the uniform policy: the same share everywhere, the largest that
     /// meets the budgets of MACs, SRAM and measured cycles, no weights cut.
     ///
-    /// The second one, where losses were predicted, is the greedy policy by them.
+    /// The second one, where losses were predicted, is the greedy policy by them; the third one
+    /// the same with weights cut instead of channels, where the flash asks for either.
     fn guide(&mut self, episode: usize) -> anyhow::Result<Option<Vec<Vec<f32>>>> {
-        if episode == 1 {
-            return Ok(self.setup.loss.map(|loss| self.greedy(loss)));
-        }
         if episode > 0 {
-            return Ok(None);
+            let loss = self.setup.loss;
+            return Ok(match episode {
+                1 => loss.map(|loss| self.greedy(loss)),
+                2 => loss.and_then(|loss| self.sparse_greedy(loss)),
+                _ => None,
+            });
         }
         if self.setup.fill {
             return Ok(Some(self.uniform()));
@@ -336,7 +341,7 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
         let n = density.len();
         let priced = price(
             &small.config,
-            (&vec![TIMED; n], &vec![STORED; n]),
+            (&vec![TIMED; n], &vec![setup.stored; n]),
             &density,
             &setup.storage(),
         )?;

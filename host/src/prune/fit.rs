@@ -4,11 +4,12 @@
 //! network upwards, layers are widened a channel step at a time in the order in which one
 //! growing factor on all shares would round them up; the last network of that path that meets
 //! the budgets as *measured* is taken, and then single steps fill what is left. Weights are cut
-//! only as far as flash asks for it, by one factor on what the agent would cut. So no episode
-//! is lost to a penalty, none leaves half of a budget unused, and agents differ only in what
-//! they are to decide: the proportions.
+//! only as far as flash asks for it, by one factor on what the agent would cut, and never further
+//! than the agent says: where that is not enough for the flash, channels go. So no episode is
+//! lost to a penalty, none leaves half of a budget unused, and agents differ only in what they
+//! are to decide: the proportions, and whether flash is met by fewer channels or by fewer weights.
 
-use super::env::{PruneEnv, STORED, TIMED};
+use super::env::{PruneEnv, TIMED};
 use super::policy::{MIN_CHANNELS, element_share, round_channels};
 use crate::lower::Bits;
 use crate::reward::{Costs, Targets};
@@ -22,10 +23,43 @@ const FILLED: f64 = 0.99;
 /// Measurements that follow the prediction before the bracket is halved instead.
 const GUESSES: usize = 4;
 /// What a layer that should keep all weights is cut by, relative to one that should keep
-/// none, where cutting the others is not enough.
+/// none, where not even the narrowest network fits the flash as the agent would cut it.
 const LEAST_CUT: f32 = 0.05;
 /// Halvings of the factor on cuts.
 const BISECTIONS: usize = 14;
+
+/// What weights may be cut by.
+#[derive(Clone, Debug)]
+struct Cuts {
+    /// Of each layer, 0 to 1: what an action of 0 would cut is 1.
+    layers: Vec<f32>,
+    /// The largest factor on all of them.
+    most: f32,
+}
+
+impl Cuts {
+    /// What `actions` say.
+    fn of(actions: &[Vec<f32>]) -> Self {
+        Self {
+            layers: actions.iter().map(|a| 1.0 - a[1]).collect(),
+            most: 1.0,
+        }
+    }
+
+    /// As far as it takes, in the proportions that were said.
+    fn unlimited(self) -> Self {
+        Self {
+            layers: self.layers.iter().map(|c| c.max(LEAST_CUT)).collect(),
+            most: 1.0 / LEAST_CUT,
+        }
+    }
+
+    /// The elements' actions by this factor.
+    fn scaled(&self, factor: f32) -> Vec<f32> {
+        let kept = |c: &f32| 1.0 - (factor * c).min(1.0);
+        self.layers.iter().map(kept).collect()
+    }
+}
 
 /// A network on the way, with what it costs.
 struct Fitted {
@@ -48,10 +82,10 @@ struct Untimed {
 impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
     /// The actions as applied: proportions from `actions`, sizes from the budgets.
     pub(super) fn fit(&mut self, actions: &[Vec<f32>]) -> anyhow::Result<Vec<Vec<f32>>> {
-        let cuts: Vec<f32> = actions
-            .iter()
-            .map(|a| (1.0 - a[1]).max(LEAST_CUT))
-            .collect();
+        let mut cuts = Cuts::of(actions);
+        if !self.sized(self.walked(&[]), &cuts)?.fits {
+            cuts = cuts.unlimited();
+        }
         let path = self.path(actions);
         let widest = self.widest(&path, &cuts)?;
         let taken = self.last_that_fits(&path[..widest], &cuts)?;
@@ -95,7 +129,7 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
     }
 
     /// How far the path can be walked within the budgets that need no measurement.
-    fn widest(&self, path: &[usize], cuts: &[f32]) -> anyhow::Result<usize> {
+    fn widest(&self, path: &[usize], cuts: &Cuts) -> anyhow::Result<usize> {
         let (mut fits, mut fails) = (0, path.len() + 1);
         while fails - fits > 1 {
             let middle = usize::midpoint(fits, fails);
@@ -113,7 +147,7 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
 
     /// How far the path can be walked within the measured cycles. Predictions, corrected by
     /// the last measurement, say where to measure.
-    fn last_that_fits(&mut self, path: &[usize], cuts: &[f32]) -> anyhow::Result<usize> {
+    fn last_that_fits(&mut self, path: &[usize], cuts: &Cuts) -> anyhow::Result<usize> {
         let predicted: Vec<f64> = (0..=path.len())
             .map(|n| self.predicted(&self.walked(&path[..n])))
             .collect();
@@ -145,7 +179,7 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
     }
 
     /// Takes what single steps of the rest of the path still fit, in its order.
-    fn filled(&mut self, mut now: Fitted, rest: &[usize], cuts: &[f32]) -> anyhow::Result<Fitted> {
+    fn filled(&mut self, mut now: Fitted, rest: &[usize], cuts: &Cuts) -> anyhow::Result<Fitted> {
         let (step, full) = (self.setup.channel_step.max(1), self.full_widths());
         let mut closed = vec![false; full.len()];
         for &i in rest {
@@ -186,17 +220,17 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
     pub(super) fn costs(&mut self, policy: &super::PrunePolicy) -> anyhow::Result<Costs> {
         let config = self.config_of(&policy.channels);
         let density: Vec<f64> = policy.elements.iter().map(|&e| f64::from(e)).collect();
-        let priced = self.priced_at(&config, &vec![STORED; density.len()], &density)?;
+        let priced = self.priced_at(&config, &vec![self.setup.stored; density.len()], &density)?;
         Ok(priced.with_cycles(&self.latency.costs(&priced.keys)?))
     }
 
-    fn measured(&mut self, widths: Vec<usize>, cuts: &[f32]) -> anyhow::Result<Fitted> {
+    fn measured(&mut self, widths: Vec<usize>, cuts: &Cuts) -> anyhow::Result<Fitted> {
         let sized = self.sized(widths, cuts)?;
         self.timed(sized)
     }
 
     /// What needs no board.
-    fn sized(&self, widths: Vec<usize>, cuts: &[f32]) -> anyhow::Result<Untimed> {
+    fn sized(&self, widths: Vec<usize>, cuts: &Cuts) -> anyhow::Result<Untimed> {
         let config = self.config_of(&widths);
         let elements = self.fit_elements(&config, cuts)?;
         let priced = self.priced(&config, &elements)?;
@@ -229,7 +263,7 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
     }
 
     /// The cycles that stage 1 may use: a little less than the target, and less by what
-    /// 4-bit weights took more in the given network where 8-bit ones will not fit the flash.
+    /// the widths of flash took more in the given network where 8-bit ones will not fit it.
     fn cycles_limit(&self, widths: &[usize]) -> anyhow::Result<Option<u64>> {
         let Some(cycles) = self.setup.targets.cycles else {
             return Ok(None);
@@ -246,19 +280,16 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
     }
 
     /// The elements' actions that meet the flash, by one factor on `cuts`: nothing is cut
-    /// where nothing has to be.
-    fn fit_elements(&self, config: &VggConfig, cuts: &[f32]) -> anyhow::Result<Vec<f32>> {
-        let scaled = |factor: f32| -> Vec<f32> {
-            cuts.iter().map(|c| 1.0 - (factor * c).min(1.0)).collect()
-        };
+    /// where nothing has to be, and all that may be where even that does not meet it.
+    fn fit_elements(&self, config: &VggConfig, cuts: &Cuts) -> anyhow::Result<Vec<f32>> {
         let fits = |factor: f32| -> anyhow::Result<bool> {
-            let priced = self.priced(config, &scaled(factor))?;
+            let priced = self.priced(config, &cuts.scaled(factor))?;
             Ok(priced.costs.flash_bytes <= self.setup.storage().flash)
         };
         if fits(0.0)? {
-            return Ok(scaled(0.0));
+            return Ok(cuts.scaled(0.0));
         }
-        let (mut fails, mut enough) = (0.0, 1.0 / LEAST_CUT);
+        let (mut fails, mut enough) = (0.0, cuts.most);
         for _ in 0..BISECTIONS {
             let middle = 0.5 * (fails + enough);
             if fits(middle)? {
@@ -267,7 +298,7 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
                 fails = middle;
             }
         }
-        Ok(scaled(enough))
+        Ok(cuts.scaled(enough))
     }
 
     fn priced(&self, config: &VggConfig, elements: &[f32]) -> anyhow::Result<Price> {
@@ -275,7 +306,7 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
             .iter()
             .map(|&e| f64::from(element_share(e)))
             .collect();
-        self.priced_at(config, &vec![STORED; density.len()], &density)
+        self.priced_at(config, &vec![self.setup.stored; density.len()], &density)
     }
 
     fn priced_at(
@@ -320,6 +351,22 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
             (None, Some(_)) => self.macs(widths) as f64,
             _ => self.predicted(widths),
         }
+    }
+
+    /// The same as a share of its budget, with what dense weights take of the flash, as far as
+    /// that is more than there is.
+    pub(super) fn pressure(&self, widths: &[usize]) -> f64 {
+        let targets = &self.setup.targets;
+        let speed = targets.cycles.or(targets.macs).unwrap_or(u64::MAX);
+        let flash = self.flash_share(widths).max(1.0);
+        self.predicted_cost(widths) / speed as f64 + flash
+    }
+
+    /// What dense weights take of the flash budget, 0 where there is none.
+    pub(super) fn flash_share(&self, widths: &[usize]) -> f64 {
+        let bits = self.config_of(widths).parameters() as f64 * f64::from(self.setup.stored.w);
+        let budget = self.setup.targets.flash_bytes;
+        budget.map_or(0.0, |flash| bits / 8.0 / flash as f64)
     }
 
     pub(super) fn macs(&self, widths: &[usize]) -> u64 {

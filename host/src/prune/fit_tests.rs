@@ -1,7 +1,8 @@
 //! What is fitted meets the budgets, uses them, and keeps the agent's proportions.
 
+use super::ChannelLoss;
 use super::env::{PruneEnv, PruneSetup};
-use super::policy::{PrunePolicy, Rankings};
+use super::policy::{MIN_ELEMENTS, PrunePolicy, Rankings, element_share};
 use crate::data::Dataset;
 use crate::lower::Prefer;
 use crate::nn::Rng;
@@ -93,6 +94,7 @@ fn with_env<R>(
         fill: true,
         targets,
         finals: None,
+        stored: crate::prune::STORED,
         loss: None,
         seed: 0,
     };
@@ -153,6 +155,63 @@ fn weights_are_cut_as_far_as_flash_asks_and_where_the_agent_says() {
     assert!(costs.flash_bytes <= 90_000, "{}", costs.flash_bytes);
     assert!(costs.flash_bytes > 80_000, "{}", costs.flash_bytes);
     assert!(policy.elements[5] < policy.elements[4]);
+}
+
+fn flash(bytes: u64) -> Targets {
+    Targets {
+        flash_bytes: Some(bytes),
+        ..cycles(100_000_000)
+    }
+}
+
+/// Channels go before a weight that the agent wants to keep, and stay where it gives weights up.
+#[test]
+fn weights_are_never_cut_below_what_the_agent_says() {
+    let (_, dense, costs) = fitted(flash(60_000), &[[0.5, 1.0]; 7]);
+    assert!(dense.elements.iter().all(|e| *e == 1.0), "{dense:?}");
+    assert!((50_000..=60_000).contains(&costs.flash_bytes), "{costs:?}");
+    let (_, some, costs) = fitted(flash(60_000), &[[0.5, 0.3]; 7]);
+    let least = element_share(0.3) - 1e-3;
+    assert!(some.elements.iter().all(|e| *e >= least), "{some:?}");
+    assert!(costs.flash_bytes <= 60_000, "{costs:?}");
+    let (_, sparse, costs) = fitted(flash(60_000), &[[0.5, 0.0]; 7]);
+    assert_eq!(sparse.channels, [32, 32, 64, 64, 128, 128]);
+    assert!((50_000..=60_000).contains(&costs.flash_bytes), "{costs:?}");
+}
+
+/// Where not even the narrowest network fits as the agent would cut it, it is cut further.
+#[test]
+fn a_flash_below_the_narrowest_network_is_met_by_its_weights() {
+    let full = [[1.0, 1.0]; 7];
+    let (.., narrowest) = fitted(cycles(1), &full);
+    let budget = narrowest.flash_bytes - 200;
+    let (_, policy, costs) = fitted(flash(budget), &full);
+    assert!(costs.flash_bytes <= budget, "{costs:?}");
+    assert!(policy.elements.iter().any(|e| *e < 1.0), "{policy:?}");
+}
+
+#[test]
+fn greedy_policies_meet_the_flash_by_channels_or_by_weights() {
+    let config = VggConfig::preset("vgg-small").expect("known");
+    // Each layer loses the same per share.
+    let loss = ChannelLoss {
+        points: vec![vec![(0.0, 1.0), (1.0, 0.0)]; 6],
+    };
+    let wide = |env: &mut PruneEnv<PerMac>| env.sparse_greedy(&loss);
+    assert_eq!(with_env(config.clone(), flash(200_000), wide), None);
+    with_env(config, flash(60_000), |env| {
+        let narrow = env.policy(&env.greedy(&loss));
+        assert!(env.flash_share(&narrow.channels) <= 1.0, "{narrow:?}");
+        assert!(narrow.elements.iter().all(|e| *e == 1.0), "{narrow:?}");
+        let sparse = env.policy(&env.sparse_greedy(&loss).expect("flash is short"));
+        assert_eq!(sparse.channels, [32, 32, 64, 64, 128, 128]);
+        let elements = &sparse.elements;
+        assert!((elements[5] - MIN_ELEMENTS).abs() < 1e-3, "the largest");
+        assert!(
+            elements.windows(2).take(5).all(|e| e[0] >= e[1]),
+            "{elements:?}"
+        );
+    });
 }
 
 /// Hidden layers have widths as convolutions do; the last layer has none.

@@ -21,6 +21,13 @@ pub fn element_share(action: f32) -> f32 {
     1.0 - (1.0 - MIN_ELEMENTS) * cut * cut
 }
 
+/// The action that keeps this share of weights: what [`element_share`] is undone by.
+#[must_use]
+pub fn element_action(share: f32) -> f32 {
+    let cut = (1.0 - share.clamp(MIN_ELEMENTS, 1.0)) / (1.0 - MIN_ELEMENTS);
+    1.0 - cut.sqrt()
+}
+
 /// Channels of each layer but the last and the share of weights of each layer to keep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PrunePolicy {
@@ -104,6 +111,10 @@ mod tests {
         assert_eq!(element_share(1.0), 1.0);
         assert!((element_share(0.0) - MIN_ELEMENTS).abs() < 1e-6);
         assert!((element_share(0.5) - 0.7625).abs() < 1e-6);
+        for action in [0.0, 0.3, 0.5, 0.9, 1.0] {
+            let again = element_action(element_share(action));
+            assert!((again - action).abs() < 1e-3, "{action}: {again}");
+        }
     }
 
     #[test]
