@@ -87,6 +87,11 @@ pub(super) struct Tuning {
     /// fewer weights that can be wider [default: 4].
     #[arg(long, value_name = "BITS")]
     expected_width: Option<u8>,
+    /// Whether the pruning is varied before it is trained, where no widths store it within the
+    /// budgets or where the flash leaves a part of the latency unused: other expected widths,
+    /// and weights cut instead of channels, each judged in integers [default: true].
+    #[arg(long, value_name = "BOOL")]
+    refine: Option<bool>,
     /// How channels are ranked [default: bn-scale].
     #[arg(long, value_enum)]
     criterion: Option<ChannelCriterion>,
@@ -236,6 +241,7 @@ impl Tuning {
             rising("--expected-width", &[width], &[2, 3, 4, 5, 6, 7, 8])?;
             s.expected_width = width;
         }
+        set(&mut s.refine, &self.refine);
         set(&mut s.criterion, &self.criterion);
         set(&mut s.reconstruct, &self.reconstruct);
         set(&mut s.variational.steps, &self.variational_steps);

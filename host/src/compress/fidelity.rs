@@ -354,6 +354,7 @@ mod tests {
             feasible,
             excess: 0.0,
             best: false,
+            variant: None,
             cycles_error: None,
             images: None,
             actions: vec![LayerAction {

@@ -1,8 +1,9 @@
 //! The main job: a trained network in, verified firmware data out.
 //!
 //! [`Compress`] goes through the stages of [`Stage`], each of which leaves a checkpoint:
-//! prepare (price of the given network, rankings) → prune → fine-tune → quantize →
-//! quantization-aware fine-tune → finish (blob, board, figures, report). A stopped run
+//! prepare (price of the given network, rankings) → prune → refine (can it be stored, and is
+//! there slack?) → fine-tune → quantize → quantization-aware fine-tune → finish (blob, board,
+//! figures, report). A stopped run
 //! continues to the identical result.
 
 mod agents;
@@ -15,12 +16,18 @@ mod finish;
 mod layers;
 mod lowered;
 mod prepare;
+mod refine;
+#[cfg(test)]
+mod refine_tests;
 mod settings;
+mod setups;
 mod stages;
 mod state;
 pub mod store;
 mod stored;
 mod teacher;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 mod training;
@@ -234,6 +241,7 @@ impl<D: Device + 'static> Compress<D> {
             let finished = match stage {
                 Stage::Prepare => self.prepare()?,
                 Stage::Prune => self.prune()?,
+                Stage::Refine => self.refine()?,
                 Stage::FinetunePruned => self.finetune_pruned()?,
                 Stage::Quantize => self.quantize()?,
                 Stage::FinetuneQuantized => self.finetune_quantized()?,

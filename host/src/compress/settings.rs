@@ -130,6 +130,10 @@ pub struct Settings {
     /// Width of weights that stage 1 prices flash at, before stage 2 chooses widths.
     #[serde(default = "stored_width", skip_serializing_if = "is_stored_width")]
     pub expected_width: u8,
+    /// Whether stage 1's choice is held against what stage 2 can do with it, and varied where
+    /// it cannot be stored or a part of the latency is left.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub refine: bool,
     /// How channels are ranked.
     pub criterion: ChannelCriterion,
     /// Whether the weights that stay make up for the channels that go, by least squares.
@@ -188,6 +192,15 @@ fn is_stored_width(width: &u8) -> bool {
     *width == STORED.w
 }
 
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
 impl Settings {
     /// What `compress` does when nothing is said, sized to minutes on two cores.
     #[must_use]
@@ -226,6 +239,7 @@ impl Settings {
             finalists: 4,
             channel_step: 8,
             expected_width: STORED.w,
+            refine: true,
             criterion: ChannelCriterion::BnScale,
             reconstruct: true,
             variational: VariationalConfig {

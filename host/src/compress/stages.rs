@@ -3,15 +3,18 @@
 use super::agents::{PruneKnowledge, QuantKnowledge, prune_agent, quant_agent};
 use super::episodes::{Keeper, Search};
 use super::prepare::{describe, exceeded};
+use super::setups::{Given, Pruned, prune_reward, prune_setup, quant_reward, quant_setup};
 use super::store::{MODEL, PRUNED, load_rankings, save_quantized};
 use super::teacher::Normalized;
 use super::training::{Job, forget, train};
 use super::{Compress, Device, Infeasible};
 use crate::lower::{Bits, Centred, accuracy, calibrate, centre};
 use crate::nn::OptimizerKind;
-use crate::prune::{Moments, PruneEnv, PruneSetup, RECONSTRUCTION_IMAGES, Rankings, TIMED};
-use crate::quant::{QatNet, QuantEnv, QuantSetup, Sensitivity};
-use crate::reward::{Reward, RewardMode, SpeedModel, Targets};
+use crate::prune::{
+    Moments, PruneEnv, PrunePolicy, RECONSTRUCTION_IMAGES, Rankings, element_share,
+};
+use crate::quant::{QatNet, QuantEnv, Sensitivity};
+use crate::reward::{Reward, RewardMode, SpeedModel};
 use crate::run::Stage;
 use crate::search::{Best, Found, SearchData};
 use crate::vgg::{TrainConfig, Vgg, evaluate};
@@ -28,44 +31,20 @@ impl<D: Device + 'static> Compress<D> {
             return self.check_earlier(&earlier);
         }
         let rankings = load_rankings(self.run.dir())?;
-        let reward = Reward {
-            mode: if self.settings.reward == RewardMode::Haq {
-                RewardMode::Board
-            } else {
-                self.settings.reward
-            },
-            targets: self.state.targets,
-            merit: self.settings.merit,
-            accuracy_before: self.state.validation_before,
-        };
+        let before = self.state.validation_before;
+        let reward = prune_reward(&self.settings, self.state.targets, before);
         let moments = self.moments()?;
         let (loss, cost) = self.channel_loss(&rankings, moments.as_deref())?;
         let taken = moments.as_ref().map_or(0, |_| self.moments_images() as u64);
         let kind = self.settings.agent;
         let agent = self.saved_agent()?;
-        let setup = PruneSetup {
-            network: &self.input.network,
+        let given = Given {
             rankings: &rankings,
             moments: moments.as_deref(),
-            data: SearchData {
-                train: &self.input.splits.train,
-                validation: &self.input.splits.validation,
-            },
-            trial: self.settings.prune.trial.clone(),
-            channel_step: self.settings.channel_step,
-            arena_limit: self.arena(),
-            prefer: self.settings.prefer,
-            stored: Bits {
-                w: self.settings.expected_width,
-                ..TIMED
-            },
-            mode: reward.mode,
-            fill: self.settings.fill && reward.mode != RewardMode::AccuracyFlops,
-            targets: reward.targets,
-            finals: None,
             loss: loss.as_ref(),
-            seed: self.settings.seed,
         };
+        let arena = self.arena();
+        let setup = prune_setup(&self.input, &self.settings, arena, &reward, given);
         let mut env = PruneEnv::new(setup, &mut self.latency)?;
         let searched = match self.settings.speed {
             SpeedModel::Cycles => reward,
@@ -185,32 +164,15 @@ impl<D: Device + 'static> Compress<D> {
         }
         let sensitivity = self.state.sensitivity.clone().unwrap_or_default();
         let (agent, kind) = (self.saved_agent()?, self.settings.agent);
-        let targets = Targets {
-            macs: None,
-            ..self.state.targets
-        };
-        let accuracy_before = self.state.validation_before;
-        let reward = Reward {
-            mode: self.settings.reward,
-            targets,
-            merit: self.settings.merit,
-            accuracy_before,
-        };
-        let setup = QuantSetup {
+        let before = self.state.validation_before;
+        let reward = quant_reward(&self.settings, self.state.targets, before);
+        let pruned = Pruned {
             network: &network,
             ranges: &ranges,
             sensitivity: &sensitivity,
-            data,
-            trial: self.settings.quantize.trial.clone(),
-            w_widths: w.clone(),
-            a_widths: a.clone(),
-            arena_limit: self.arena(),
-            prefer: self.settings.prefer,
-            targets,
-            fill: self.settings.fill && self.settings.reward != RewardMode::AccuracyFlops,
-            seed: self.settings.seed,
-            device: &self.input.device,
         };
+        let (arena, trial) = (self.arena(), self.settings.quantize.trial.clone());
+        let setup = quant_setup(&self.input, &self.settings, arena, &reward, trial, pruned);
         let mut env = QuantEnv::new(setup, &mut self.latency)?;
         self.state.cycles_spread = Some(env.cycles_spread());
         let search = Search {
@@ -325,19 +287,21 @@ impl<D: Device + 'static> Compress<D> {
         ))
     }
 
-    fn best_pruned(&mut self, rankings: &Rankings) -> Result<Vgg> {
+    pub(super) fn best_pruned(&mut self, rankings: &Rankings) -> Result<Vgg> {
         let moments = self.moments()?;
         let best = found(&self.state.prune_best)?;
         let layers = &best.candidate.layers;
-        let policy = crate::prune::PrunePolicy {
+        let elements = best.candidate.actions.iter();
+        let policy = PrunePolicy {
             channels: layers.iter().filter_map(|l| l.channels).collect(),
-            elements: best.candidate.actions.iter().map(|a| a[1]).collect(),
+            // Not the density that came of it: masks cut what is not zero already.
+            elements: elements.map(|a| element_share(a[1])).collect(),
         };
         Ok(policy.apply_reconstructed(&self.input.network, rankings, moments.as_deref())?)
     }
 
     /// What channels that go are made up for with, where the settings say so.
-    fn moments(&mut self) -> Result<Option<Arc<Moments>>> {
+    pub(super) fn moments(&mut self) -> Result<Option<Arc<Moments>>> {
         if !self.settings.reconstruct {
             return Ok(None);
         }
@@ -384,7 +348,7 @@ impl<D: Device + 'static> Compress<D> {
     }
 }
 
-fn found(best: &Option<Best>) -> Result<&Best> {
+pub(super) fn found(best: &Option<Best>) -> Result<&Best> {
     best.as_ref()
         .ok_or_else(|| anyhow::anyhow!("the checkpoint has no best candidate of the stage before"))
 }

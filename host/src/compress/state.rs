@@ -3,8 +3,8 @@
 use super::device::BoardInference;
 use crate::prune::ChannelLoss;
 use crate::quant::Sensitivity;
-use crate::reward::{Costs, Targets};
-use crate::search::{Best, Found, LayerCost, LayerKey};
+use crate::reward::{Costs, Score, Targets};
+use crate::search::{Best, Candidate, Found, LayerCost, LayerKey};
 use serde::{Deserialize, Serialize};
 
 /// Decisions and measurements so far.
@@ -31,6 +31,9 @@ pub struct State {
     pub validation_after: Option<f64>,
     /// Stage 1's best.
     pub prune_best: Option<Best>,
+    /// Variants of it that the refinement has judged.
+    #[serde(default)]
+    pub refined: Vec<Refined>,
     /// Losses of single widths.
     pub sensitivity: Option<Sensitivity>,
     /// Stage 2's best.
@@ -43,6 +46,17 @@ pub struct State {
     pub timing_counts: (usize, usize),
     /// Test logits of the given network after the same fine-tuning.
     pub control: Option<Control>,
+}
+
+/// A variant of stage 1's best, trained a little and quantized.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Refined {
+    /// Which of the variants.
+    pub variant: usize,
+    /// The pruning: its actions, channels and densities.
+    pub pruning: Candidate,
+    /// What it came to with the widths that fit it.
+    pub score: Score,
 }
 
 /// The given network after the same fine-tuning.

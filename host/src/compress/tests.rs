@@ -1,131 +1,8 @@
-//! The whole run on a toy problem, with a device that runs the portable engine.
+//! The whole run on a toy problem.
 
+use super::testing::{Portable, finish, input, settings};
 use super::*;
-use crate::data::testing::halves;
-use crate::nn::Rng;
-use crate::run::CycleSource;
-use crate::search::{LayerKey, MeasureLayer, Timing};
-use crate::vgg::{Item, TrainConfig, Trainer, VggConfig};
-use candle_core::Device as Floats;
-use firmware::engine::Network;
 use shared::blob::Blob;
-use std::ops::ControlFlow;
-
-/// Costs a cycle per MAC and runs blobs on the portable engine.
-struct Portable;
-
-#[repr(align(16))]
-struct Arena([u8; 40_000]);
-
-impl MeasureLayer for Portable {
-    fn measure(&mut self, key: &LayerKey) -> Result<Timing> {
-        let cycles = LayerCost::Cycles(key.spec.macs() + 100);
-        Ok(Timing {
-            cost: cycles,
-            from_table: false,
-        })
-    }
-}
-
-impl Device for Portable {
-    fn limits(&self) -> DeviceLimits {
-        DeviceLimits {
-            name: "portable".into(),
-            description: "the portable engine".into(),
-            arena: 40_000,
-            blob: 100_000,
-            clock_hz: 1_000_000,
-            build_id: 7,
-            cycle_source: CycleSource::Model,
-        }
-    }
-
-    fn run(
-        &mut self,
-        blob: &[u8],
-        images: &[u8],
-        image_bytes: usize,
-    ) -> Result<Vec<BoardInference>> {
-        let mut arena = Box::new(Arena([0; 40_000]));
-        let blob = Blob::new_checked(blob)?;
-        let cycles: Vec<u64> = blob.layers().map(|l| l.spec().macs() + 100).collect();
-        let mut network = Network::new(blob, &mut arena.0).map_err(|e| anyhow::anyhow!("{e:?}"))?;
-        images
-            .chunks_exact(image_bytes)
-            .map(|image| {
-                let logits = network
-                    .infer(image, &mut ())
-                    .map_err(|e| anyhow::anyhow!("{e:?}"))?;
-                Ok(BoardInference {
-                    logits: logits.iter().collect(),
-                    cycles: cycles.clone(),
-                })
-            })
-            .collect()
-    }
-}
-
-fn input() -> Input {
-    use Item::{AvgPool as A, Conv as C, MaxPool as M};
-    let preset = VggConfig::preset("vgg-small").expect("known");
-    let config = VggConfig {
-        cfg: vec![C(16), M, C(16), A],
-        input: [8, 8, 3],
-        num_classes: 2,
-        ..preset
-    };
-    let network = Vgg::new(config, &mut Rng::new(1), &Floats::Cpu).expect("valid");
-    let splits = Splits {
-        train: halves(96, 1),
-        validation: halves(48, 2),
-        test: Some(halves(32, 3)),
-    };
-    let all: Vec<usize> = (0..96).collect();
-    let train = TrainConfig {
-        augment: None,
-        lr: 0.05,
-        ..TrainConfig::fine_tune(40, 32, 0)
-    };
-    let mut trainer = Trainer::new(&network, train).expect("builds");
-    trainer
-        .run(&splits.train, &all, |_, _| ControlFlow::Continue(()))
-        .expect("trains");
-    let (model, dataset) = ("toy".to_string(), "halves".to_string());
-    Input {
-        network,
-        model_bytes: vec![1, 2, 3],
-        model,
-        splits,
-        dataset,
-        device: Floats::Cpu,
-    }
-}
-
-fn settings() -> Settings {
-    let mut s = Settings::quick(0);
-    s.prune.episodes = 12;
-    s.quantize.episodes = 12;
-    for trial in [&mut s.prune.trial, &mut s.quantize.trial] {
-        (
-            trial.steps,
-            trial.batch,
-            trial.norm_images,
-            trial.validation_images,
-        ) = (2, 16, 32, 32);
-    }
-    s.variational.steps = 3;
-    s.channel_step = 2;
-    s.finetune.epochs = 2.0;
-    s.qat.epochs = 2.0;
-    s
-}
-
-fn finish(run: Compress<Portable>) -> Summary {
-    match run.run().expect("runs") {
-        Outcome::Done(summary) => *summary,
-        Outcome::Stopped(_) => panic!("nobody stopped it"),
-    }
-}
 
 #[test]
 fn a_toy_network_becomes_a_smaller_blob_that_the_engine_runs() {
@@ -178,17 +55,19 @@ fn a_run_that_is_stopped_anywhere_ends_with_the_same_blob() {
     let broken = start();
     let dir = broken.dir().to_path_buf();
     let mut run = broken;
-    for stage in 0..5 {
+    for _ in 0..6 {
         let progress = run.run.progress();
         let done = match progress.stage {
             Stage::Prepare => run.prepare(),
             Stage::Prune => run.prune(),
+            Stage::Refine => run.refine(),
             Stage::FinetunePruned => run.finetune_pruned(),
             Stage::Quantize => run.quantize(),
             _ => run.finetune_quantized(),
         };
         assert!(done.expect("runs"));
-        if stage % 2 == 0 {
+        let saved = !matches!(progress.stage, Stage::Prune | Stage::Quantize);
+        if saved {
             run.save(
                 Progress {
                     stage: progress.stage.next(),
@@ -202,7 +81,7 @@ fn a_run_that_is_stopped_anywhere_ends_with_the_same_blob() {
         // the stage is done again.
         drop(run);
         run = Compress::resume(input(), Portable, &dir, ui).expect("resumes");
-        if stage % 2 == 1 {
+        if !saved {
             assert_eq!(
                 run.run.progress().stage,
                 progress.stage,
@@ -256,7 +135,8 @@ fn every_agent_keeps_the_budgets_and_says_what_it_cost() {
         assert!(summary.after.cycles as f64 <= 0.48 * summary.before.cycles as f64 + 100.0);
         assert!(summary.after.blob_bytes as f64 <= 0.45 * summary.before.blob_bytes as f64 + 1.0);
         let log = crate::run::EpisodeLog::read(&dir.join("log.jsonl")).expect("a log");
-        assert_eq!(log.len(), summary.episodes);
+        let episodes = log.iter().filter(|r| r.stage != Stage::Refine);
+        assert_eq!(episodes.count(), summary.episodes);
         assert!(log.iter().all(|r| r.agent == agent.name()));
         let cost: u64 = log.iter().filter_map(|r| r.images).sum();
         assert!(cost > 0, "{agent:?} looked at images");
@@ -417,7 +297,8 @@ fn a_run_goes_on_from_what_another_found() {
     assert!(same("sensitivity.json"));
     let episodes = |dir: &Path| {
         let log = crate::run::EpisodeLog::read(&dir.join("log.jsonl")).expect("a log");
-        log.iter().map(|r| (r.stage, r.episode)).collect::<Vec<_>>()
+        let episodes = log.iter().filter(|r| r.stage != Stage::Refine);
+        episodes.map(|r| (r.stage, r.episode)).collect::<Vec<_>>()
     };
     assert_eq!(episodes(&dir_of_second), episodes(&kept));
     assert_eq!(episodes(&kept).len(), found.episodes);

@@ -350,20 +350,12 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
         let seed = episode_seed(setup.seed, STAGE, episode);
         let judged = judge(&small, &setup.trial.with(effort), &setup.data, seed)?;
         let costs = priced.with_cycles(&self.latency.costs(&priced.keys)?);
-        let shapes = small.config.layers();
-        let layers = shapes.iter().enumerate().map(|(i, shape)| LayerAction {
-            layer: layer_name(&small, i),
-            channels: (i + 1 < shapes.len()).then_some(shape.c_out),
-            density: Some(density[i]),
-            w_bits: None,
-            a_bits: None,
-        });
         Ok(Candidate {
             actions: actions.to_vec(),
             accuracy: judged.accuracy,
             likelihood: judged.likelihood,
             costs,
-            layers: layers.collect(),
+            layers: pruned_layers(&small)?,
         })
     }
 }
@@ -426,6 +418,22 @@ fn policy_of(layers: &[LayerShape], step: usize, actions: &[Vec<f32>]) -> PruneP
         policy.elements.push(element_share(action[1]));
     }
     policy
+}
+
+/// What was done to each layer of a pruned network: channels and density.
+///
+/// # Errors
+/// Where a mask cannot be read.
+pub fn pruned_layers(small: &Vgg) -> candle_core::Result<Vec<LayerAction>> {
+    let (shapes, density) = (small.config.layers(), densities(small)?);
+    let layers = shapes.iter().enumerate().map(|(i, shape)| LayerAction {
+        layer: layer_name(small, i),
+        channels: (i + 1 < shapes.len()).then_some(shape.c_out),
+        density: Some(density[i]),
+        w_bits: None,
+        a_bits: None,
+    });
+    Ok(layers.collect())
 }
 
 /// Share of each layer's weights that its mask keeps.

@@ -20,7 +20,7 @@ mod reconstruct;
 mod variational;
 
 pub use criteria::{ChannelCriterion, channel_scores, magnitude_scores, top};
-pub use env::{PruneEnv, PruneSetup, STORED, TIMED, dense_price, judge};
+pub use env::{PruneEnv, PruneSetup, STORED, TIMED, dense_price, judge, pruned_layers};
 pub use information::Information;
 pub use loss::ChannelLoss;
 pub use policy::{

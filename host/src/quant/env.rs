@@ -262,6 +262,32 @@ impl<'a, M: MeasureLayer + 'static> QuantEnv<'a, M> {
         }
         Ok(quantize(&qat.centred()?, &qat.quants()?)?)
     }
+
+    /// The network of these widths, stored, and what it costs.
+    fn stored(
+        &mut self,
+        bits: &[Bits],
+        episode: usize,
+        trial: &TrialConfig,
+    ) -> anyhow::Result<(IntNet, Costs)> {
+        let mut net = self.lower(bits, episode, trial)?;
+        store_net(&mut net, &self.setup.storage(), self.latency)?;
+        let exact = price_net(&net, self.setup.arena_limit);
+        let costs = exact.with_cycles(&self.latency.costs(&exact.keys)?);
+        Ok((net, costs))
+    }
+
+    /// What the network costs with these actions' widths, its weights rounded as they are.
+    ///
+    /// # Errors
+    /// Where the board fails or the firmware cannot run a layer.
+    pub fn untrained_costs(&mut self, actions: &[Vec<f32>]) -> anyhow::Result<Costs> {
+        let trial = TrialConfig {
+            steps: 0,
+            ..self.setup.trial.clone()
+        };
+        Ok(self.stored(&self.bits(actions), 0, &trial)?.1)
+    }
 }
 
 impl<M: MeasureLayer + 'static> TimedEnvironment for QuantEnv<'_, M> {
@@ -335,16 +361,13 @@ impl<M: MeasureLayer + 'static> Environment for QuantEnv<'_, M> {
         let expected = self.price(&bits)?;
         // The board works while the candidate trains; encodings may still change.
         self.latency.request(&expected.keys);
-        let mut net = self.lower(&bits, episode, &trial)?;
-        store_net(&mut net, &self.setup.storage(), self.latency)?;
+        let (net, costs) = self.stored(&bits, episode, &trial)?;
         let judged = self.setup.data.validation;
         let n = judged.len().min(trial.validation_images);
         let logits = simulate(&net, &judged.images[..n * judged.image_bytes()])?;
         let scaled: Vec<f32> = logits.iter().map(|&l| l as f32 * net.logit_scale).collect();
         let labels = judged.labels[..n].iter().copied();
         let quality = quality_of(&scaled, labels, net.classes());
-        let exact = price_net(&net, self.setup.arena_limit);
-        let costs: Costs = exact.with_cycles(&self.latency.costs(&exact.keys)?);
         let actions = self.actions_of(&bits);
         let folded = &self.setup.network.network;
         let layers = bits.iter().enumerate().map(|(i, b)| LayerAction {

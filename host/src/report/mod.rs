@@ -11,6 +11,7 @@ mod figures;
 mod mistakes;
 mod page;
 mod policy;
+mod refinement;
 mod rewards;
 mod sensitivity;
 mod settings;

@@ -1,7 +1,7 @@
 //! The page around the sections.
 
 use super::{
-    RunData, figures, mistakes, policy, rewards, sensitivity, settings, storage, tradeoff,
+    RunData, figures, mistakes, policy, refinement, rewards, sensitivity, settings, storage, tradeoff,
     units::{bytes, escape, ms},
 };
 use crate::reward::Targets;
@@ -17,6 +17,7 @@ pub fn render(data: &RunData) -> String {
         figures::section(data),
         tradeoff::section(data),
         rewards::section(data),
+        refinement::section(data),
         policy::section(data),
         storage::section(data),
         sensitivity::section(data),

@@ -56,6 +56,7 @@ fn episodes(
             EpisodeRecord {
                 stage,
                 episode,
+                variant: None,
                 agent: "ddpg".into(),
                 reward: score.reward,
                 accuracy,
@@ -258,6 +259,7 @@ pub(super) fn synthetic() -> RunData {
     config.created = "2026-01-31T12:00:00Z".into();
     config.version = "0.1.0".into();
     let mut log = episodes(Stage::Prune, 40, &config, &mut rng);
+    log.extend(refinement(&log[0]));
     log.extend(episodes(Stage::Quantize, 30, &config, &mut rng));
     RunData {
         config,
@@ -268,6 +270,21 @@ pub(super) fn synthetic() -> RunData {
         storage: Some(storage()),
         evaluation: Some(evaluation(&mut rng)),
     }
+}
+
+/// Two variants of a refinement; the second one is better and goes on.
+fn refinement(of: &EpisodeRecord) -> Vec<EpisodeRecord> {
+    let variants = [("4 bits expected", 0.71), ("3 bits <expected>", 0.74)];
+    let record = |(i, (label, accuracy)): (usize, (&str, f64))| EpisodeRecord {
+        stage: Stage::Refine,
+        episode: i,
+        variant: Some(label.into()),
+        accuracy,
+        reward: accuracy,
+        best: true,
+        ..of.clone()
+    };
+    variants.into_iter().enumerate().map(record).collect()
 }
 
 /// Checks that tags nest, attributes are quoted, and text holds no bare `<`, `>` or `&`.
@@ -337,6 +354,7 @@ fn a_finished_run_makes_a_whole_page() {
         "Before and after",
         "Trade-off",
         "Reward by episode",
+        "Refinement",
         "Policy by layer",
         "Storage",
         "Sensitivity",
@@ -358,6 +376,8 @@ fn a_finished_run_makes_a_whole_page() {
         "budget 71.4 ms",
         "50 % channels",
         ">+1.0<",
+        ">4 bits expected</th>",
+        "<b>3 bits &lt;expected&gt;</b></th><td>74.00 %",
         "<small>-23.6 %</small>",
         "<small>+33.0 %</small>",
         "conv6",
@@ -365,8 +385,8 @@ fn a_finished_run_makes_a_whole_page() {
     ] {
         assert!(html.contains(text), "{text}");
     }
-    // One mark an episode in each of the two kinds of chart.
-    assert_eq!(html.matches("<path class=\"dot").count(), 70);
+    // One mark an episode in each of the two kinds of chart, and the variants in one.
+    assert_eq!(html.matches("<path class=\"dot").count(), 72);
     assert_eq!(html.matches("<path class=\"reward").count(), 70);
     assert_eq!(html.matches("<path class=\"best\"").count(), 2);
     assert_eq!(html.matches("<path class=\"way\"").count(), 3);

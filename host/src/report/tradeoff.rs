@@ -85,9 +85,14 @@ pub(super) fn section(data: &RunData) -> String {
     key(&mut d, data, &size);
 
     let over = data.log.iter().filter(|r| !r.feasible).count();
+    let refined = if data.log.iter().any(|r| r.stage == Stage::Refine) {
+        "Triangles are variants of the refinement between them. "
+    } else {
+        ""
+    };
     let caption = format!(
         "Every candidate of both searches ({} episodes): circles from pruning, squares from quantization. \
-         {over} of them exceed a budget and are drawn hollow. Ringed: the front of each search, what no other of its policies beats \
+         {refined}{over} of them exceed a budget and are drawn hollow. Ringed: the front of each search, what no other of its policies beats \
          in accuracy, latency and bytes at once. Accuracies are of candidates before the final fine-tuning. \
          Pruning prices latency and SRAM at 8 bits and flash at 4, quantization at the true widths.",
         data.log.len()
@@ -97,10 +102,10 @@ pub(super) fn section(data: &RunData) -> String {
 }
 
 fn dot(d: &mut Drawing, r: &EpisodeRecord, x: f64, y: f64, share: f64, tip: &str) {
-    let mark = if r.stage == Stage::Quantize {
-        Mark::Square
-    } else {
-        Mark::Circle
+    let mark = match r.stage {
+        Stage::Quantize => Mark::Square,
+        Stage::Refine => Mark::Down,
+        _ => Mark::Circle,
     };
     let colour = colour(share);
     let (class, style) = if r.feasible {

@@ -81,6 +81,7 @@ mod tests {
             feasible: true,
             excess: 0.0,
             best: false,
+            variant: None,
             cycles_error: None,
             images: None,
             actions: vec![],

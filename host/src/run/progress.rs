@@ -12,6 +12,8 @@ pub enum Stage {
     Prepare,
     /// Search over channels and elements.
     Prune,
+    /// The pruning held against what the widths can do with it.
+    Refine,
     /// Training of the pruned network.
     FinetunePruned,
     /// Search over widths.
@@ -29,7 +31,8 @@ impl Stage {
     pub fn next(self) -> Self {
         match self {
             Self::Prepare => Self::Prune,
-            Self::Prune => Self::FinetunePruned,
+            Self::Prune => Self::Refine,
+            Self::Refine => Self::FinetunePruned,
             Self::FinetunePruned => Self::Quantize,
             Self::Quantize => Self::FinetuneQuantized,
             Self::FinetuneQuantized => Self::Finish,
@@ -42,6 +45,7 @@ impl Stage {
         match self {
             Self::Prepare => "prepare",
             Self::Prune => "prune",
+            Self::Refine => "refine",
             Self::FinetunePruned => "fine-tune pruned",
             Self::Quantize => "quantize",
             Self::FinetuneQuantized => "fine-tune quantized",

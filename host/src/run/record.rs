@@ -27,10 +27,14 @@ pub struct LayerAction {
 /// One episode. All but [`Self::seconds`] is the same for the same seed, broken or unbroken.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpisodeRecord {
-    /// Which search, [`Stage::Prune`] or [`Stage::Quantize`].
+    /// Which search, [`Stage::Prune`] or [`Stage::Quantize`]; variants of the refinement
+    /// between them are [`Stage::Refine`].
     pub stage: Stage,
     /// Episode within the stage, from 0.
     pub episode: usize,
+    /// What a variant of the refinement changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
     /// Name of the agent.
     pub agent: String,
     /// The reward it got.

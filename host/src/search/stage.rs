@@ -109,6 +109,7 @@ pub fn run_stage(
             feasible: score.feasible,
             excess: score.excess,
             best: is_best,
+            variant: None,
             cycles_error: None,
             images: Some(images),
             actions: candidate.layers.clone(),

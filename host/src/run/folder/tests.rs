@@ -18,6 +18,7 @@ fn episode(folder: &mut RunFolder, i: usize) {
         feasible: false,
         excess: 0.1,
         best: false,
+        variant: None,
         cycles_error: None,
         images: None,
         actions: Vec::new(),
