@@ -4,7 +4,7 @@
 use super::{Compress, Device};
 use crate::agent::{Agent, AgentKind, Prescribed};
 use crate::lower::{ActivationRanges, Centred};
-use crate::prune::{ChannelLoss, Moments, PruneEnv, Rankings};
+use crate::prune::{LayerLoss, Moments, PruneEnv, Rankings};
 use crate::quant::{QuantEnv, Sensitivity};
 use crate::search::{Environment, MeasureLayer, SearchData};
 use anyhow::Result;
@@ -21,7 +21,7 @@ pub(super) type Prepared = (Box<dyn Agent>, u64);
 pub(super) struct PruneKnowledge<'a> {
     pub rankings: &'a Rankings,
     /// From [`Compress::channel_loss`], for the agents that use one.
-    pub loss: Option<&'a ChannelLoss>,
+    pub loss: Option<&'a LayerLoss>,
     /// Images that it took.
     pub cost: u64,
     pub seed: u64,
@@ -49,43 +49,58 @@ impl<D: Device + 'static> Compress<D> {
         &mut self,
         rankings: &Rankings,
         moments: Option<&Moments>,
-    ) -> Result<(Option<ChannelLoss>, u64)> {
+    ) -> Result<(Option<LayerLoss>, u64)> {
         let trial = &self.settings.prune.trial;
         let (norm, batch) = (trial.norm_images, trial.batch);
         let images = self.settings.sensitivity_images;
         let cost = match self.settings.agent {
             AgentKind::Uniform | AgentKind::Gradient => return Ok((None, 0)),
             AgentKind::Magnitude => 0,
-            AgentKind::Hessian => ChannelLoss::fisher_cost(FISHER_BATCHES, batch),
+            AgentKind::Hessian => LayerLoss::fisher_cost(FISHER_BATCHES, batch),
             AgentKind::Ddpg | AgentKind::Random | AgentKind::Greedy => {
-                ChannelLoss::cost(self.input.network.config.widths().len(), norm, images)
+                LayerLoss::cost(self.input.network.config.widths().len(), norm, images)
             }
         };
         if self.state.channel_loss.is_none() {
             let (network, data) = (&self.input.network, self.data());
             let loss = match self.settings.agent {
-                AgentKind::Magnitude => ChannelLoss::magnitude(network, rankings)?,
+                AgentKind::Magnitude => LayerLoss::magnitude(network, rankings)?,
                 AgentKind::Hessian => {
-                    ChannelLoss::fisher(network, rankings, &data, (FISHER_BATCHES, batch))?
+                    LayerLoss::fisher(network, rankings, &data, (FISHER_BATCHES, batch))?
                 }
                 _ => {
                     let mut bar = self.ui.bar("  sensitivity", 1, 0);
                     let progress = |done, of| bar.set(done, &format!("{done} of {of} widths"));
-                    let sizes = (norm, images, batch);
-                    let loss = ChannelLoss::measured(
-                        network,
-                        (rankings, moments),
-                        &data,
-                        sizes,
-                        progress,
-                    )?;
-                    bar.finish("measured");
+                    let (known, sizes) = ((rankings, moments), (norm, images, batch));
+                    let loss = LayerLoss::of_narrowing(network, known, &data, sizes, progress)?;
+                    bar.finish("of channels measured");
                     loss
                 }
             };
             self.state.channel_loss = Some(loss);
         }
         Ok((self.state.channel_loss.clone(), cost))
+    }
+
+    /// The same of layers with fewer weights, for the agents that measure accuracy.
+    pub(super) fn element_loss(&mut self, rankings: &Rankings) -> Result<(Option<LayerLoss>, u64)> {
+        if !self.settings.agent.measures_channels() {
+            return Ok((None, 0));
+        }
+        let trial = &self.settings.prune.trial;
+        let (norm, batch) = (trial.norm_images, trial.batch);
+        let images = self.settings.sensitivity_images;
+        if self.state.element_loss.is_none() {
+            let mut bar = self.ui.bar("  sensitivity", 1, 0);
+            let progress = |done, of| bar.set(done, &format!("{done} of {of} shares"));
+            let (network, sizes) = (&self.input.network, (norm, images, batch));
+            let loss = LayerLoss::of_cutting(network, rankings, &self.data(), sizes, progress)?;
+            bar.finish("of weights measured");
+            self.state.element_loss = Some(loss);
+        }
+        let layers = self.input.network.config.layers().len();
+        let cost = LayerLoss::cost(layers, norm, images);
+        Ok((self.state.element_loss.clone(), cost))
     }
 }
 

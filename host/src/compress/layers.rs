@@ -2,8 +2,21 @@
 
 use super::finish::Tested;
 use super::{Compress, Device};
+use crate::prune::LayerLoss;
 use crate::run::{LayerFigures, LayerSensitivity, Loss, Policy, PolicyLayer};
 use std::collections::BTreeMap;
+
+/// What layer `i` was measured to lose, by share.
+fn by_share(loss: Option<&LayerLoss>, i: usize) -> Vec<Loss<f32>> {
+    let points = loss.and_then(|l| l.points.get(i)).into_iter().flatten();
+    let points = points.filter(|(share, _)| *share < 1.0);
+    points
+        .map(|&(at, loss)| Loss {
+            at,
+            loss: f64::from(loss),
+        })
+        .collect()
+}
 
 impl<D: Device + 'static> Compress<D> {
     /// What was measured of each layer with weights by itself.
@@ -25,16 +38,8 @@ impl<D: Device + 'static> Compress<D> {
         let rows = weight_layers(after).into_iter().enumerate();
         rows.map(|(i, row)| LayerSensitivity {
             name: row.name,
-            channels: channels
-                .and_then(|c| c.points.get(i))
-                .into_iter()
-                .flatten()
-                .filter(|(share, _)| *share < 1.0)
-                .map(|&(at, loss)| Loss {
-                    at,
-                    loss: f64::from(loss),
-                })
-                .collect(),
+            channels: by_share(channels, i),
+            elements: by_share(self.state.element_loss.as_ref(), i),
             weights: of(&widths.weights, i),
             activations: of(&widths.activations, i),
         })

@@ -117,6 +117,7 @@ impl<D: Device + 'static> Compress<D> {
             rankings: &rankings,
             moments: moments.as_deref(),
             loss: None,
+            cut: None,
         };
         let chosen = found(&self.state.prune_best)?.clone();
         let variants = Variant::all(&self.settings);

@@ -71,7 +71,7 @@ fn where_cycles_are_left_other_widths_and_cut_weights_are_tried_and_the_best_goe
     assert!(judged.len() > 2, "{}", judged.len());
     let labels: Vec<_> = judged.iter().filter_map(|r| r.variant.clone()).collect();
     assert_eq!(labels[0], "4 bits expected");
-    assert!(labels.iter().any(|l| l == "3 bits expected"), "{labels:?}");
+    assert!(labels.iter().any(|l| l == "2 bits expected"), "{labels:?}");
     let cut = |r: &EpisodeRecord| r.actions.iter().any(|a| a.density < Some(0.99));
     assert!(judged.iter().any(cut), "weights are cut in some");
     // The last that was called best is what was trained.

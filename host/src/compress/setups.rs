@@ -2,7 +2,7 @@
 
 use super::{Input, Settings};
 use crate::lower::{ActivationRanges, Bits, Centred};
-use crate::prune::{ChannelLoss, Moments, PruneSetup, Rankings, TIMED};
+use crate::prune::{LayerLoss, Moments, PruneSetup, Rankings, TIMED};
 use crate::quant::{QuantSetup, Sensitivity};
 use crate::reward::{Reward, RewardMode, Targets};
 use crate::search::TrialConfig;
@@ -12,7 +12,8 @@ use crate::search::TrialConfig;
 pub(super) struct Given<'a> {
     pub rankings: &'a Rankings,
     pub moments: Option<&'a Moments>,
-    pub loss: Option<&'a ChannelLoss>,
+    pub loss: Option<&'a LayerLoss>,
+    pub cut: Option<&'a LayerLoss>,
 }
 
 /// What is known of a pruned network.
@@ -77,6 +78,7 @@ pub(super) fn prune_setup<'a>(
         targets: reward.targets,
         finals: None,
         loss: given.loss,
+        cut: given.cut,
         seed: settings.seed,
     }
 }

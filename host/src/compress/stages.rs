@@ -35,6 +35,7 @@ impl<D: Device + 'static> Compress<D> {
         let reward = prune_reward(&self.settings, self.state.targets, before);
         let moments = self.moments()?;
         let (loss, cost) = self.channel_loss(&rankings, moments.as_deref())?;
+        let (cut, cut_cost) = self.element_loss(&rankings)?;
         let taken = moments.as_ref().map_or(0, |_| self.moments_images() as u64);
         let kind = self.settings.agent;
         let agent = self.saved_agent()?;
@@ -42,6 +43,7 @@ impl<D: Device + 'static> Compress<D> {
             rankings: &rankings,
             moments: moments.as_deref(),
             loss: loss.as_ref(),
+            cut: cut.as_ref(),
         };
         let arena = self.arena();
         let setup = prune_setup(&self.input, &self.settings, arena, &reward, given);
@@ -74,7 +76,7 @@ impl<D: Device + 'static> Compress<D> {
         let know = PruneKnowledge {
             rankings: &rankings,
             loss: loss.as_ref(),
-            cost: cost + taken,
+            cost: cost + cut_cost + taken,
             seed: self.settings.seed,
         };
         let agent = match agent {

@@ -1,7 +1,7 @@
 //! What a checkpoint holds besides the agent: decisions and measurements so far.
 
 use super::device::BoardInference;
-use crate::prune::ChannelLoss;
+use crate::prune::LayerLoss;
 use crate::quant::Sensitivity;
 use crate::reward::{Costs, Score, Targets};
 use crate::search::{Best, Candidate, Found, LayerCost, LayerKey};
@@ -24,7 +24,10 @@ pub struct State {
     #[serde(with = "crate::search::exact::number")]
     pub validation_before: f64,
     /// Predicted losses of narrower convolutions, for the agents that go by them.
-    pub channel_loss: Option<ChannelLoss>,
+    pub channel_loss: Option<LayerLoss>,
+    /// Predicted losses of layers with fewer weights, for the agents that measure.
+    #[serde(default)]
+    pub element_loss: Option<LayerLoss>,
     /// What the stage at work has found.
     pub found: Found,
     /// Accuracy of the quantized, fine-tuned network on all validation images.

@@ -41,6 +41,15 @@ fn a_toy_network_becomes_a_smaller_blob_that_the_engine_runs() {
     let header = *Blob::new_checked(&blob).expect("valid").header();
     assert_eq!(u64::from(header.arena_bytes), s.after.sram_bytes);
     assert!(std::path::Path::new(&s.report).is_file());
+    let sensitivity = std::fs::read(dir.join("sensitivity.json")).expect("kept");
+    let layers: Vec<crate::run::LayerSensitivity> =
+        serde_json::from_slice(&sensitivity).expect("JSON");
+    let points = |l: &crate::run::LayerSensitivity| (l.channels.len(), l.elements.len());
+    // The last layer keeps its channels.
+    assert_eq!(
+        layers.iter().map(points).collect::<Vec<_>>(),
+        [(3, 3), (3, 3), (0, 3)]
+    );
 }
 
 #[test]

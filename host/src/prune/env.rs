@@ -2,7 +2,7 @@
 
 use super::features::{features, per_weight_layer};
 use super::policy::{MIN_CHANNELS, PrunePolicy, Rankings, element_share, round_channels};
-use super::{ChannelLoss, Moments};
+use super::{LayerLoss, Moments};
 use crate::lower::{Bits, Prefer, Storage};
 use crate::reward::{Costs, Quality, RewardMode, Targets, clip_action};
 use crate::run::LayerAction;
@@ -49,7 +49,9 @@ pub struct PruneSetup<'a> {
     /// Those of the finalists, where they are others.
     pub finals: Option<Targets>,
     /// What narrower convolutions are predicted to lose: the second guide goes by it.
-    pub loss: Option<&'a ChannelLoss>,
+    pub loss: Option<&'a LayerLoss>,
+    /// What layers with fewer weights are predicted to lose: the third guide goes by both.
+    pub cut: Option<&'a LayerLoss>,
     /// Seed of the run.
     pub seed: u64,
 }
@@ -300,7 +302,10 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
             let loss = self.setup.loss;
             return Ok(match episode {
                 1 => loss.map(|loss| self.greedy(loss)),
-                2 => loss.and_then(|loss| self.sparse_greedy(loss)),
+                2 => match (loss, self.setup.cut) {
+                    (Some(loss), Some(cut)) => self.sparse_greedy(loss, cut)?,
+                    _ => None,
+                },
                 _ => None,
             });
         }

@@ -309,7 +309,7 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
         self.priced_at(config, &vec![self.setup.stored; density.len()], &density)
     }
 
-    fn priced_at(
+    pub(super) fn priced_at(
         &self,
         config: &VggConfig,
         stored: &[Bits],

@@ -1,6 +1,6 @@
 //! What is fitted meets the budgets, uses them, and keeps the agent's proportions.
 
-use super::ChannelLoss;
+use super::LayerLoss;
 use super::env::{PruneEnv, PruneSetup};
 use super::policy::{MIN_ELEMENTS, PrunePolicy, Rankings, element_share};
 use crate::data::Dataset;
@@ -96,6 +96,7 @@ fn with_env<R>(
         finals: None,
         stored: crate::prune::STORED,
         loss: None,
+        cut: None,
         seed: 0,
     };
     let mut env = PruneEnv::new(setup, &mut latency).expect("measures");
@@ -194,23 +195,31 @@ fn a_flash_below_the_narrowest_network_is_met_by_its_weights() {
 fn greedy_policies_meet_the_flash_by_channels_or_by_weights() {
     let config = VggConfig::preset("vgg-small").expect("known");
     // Each layer loses the same per share.
-    let loss = ChannelLoss {
+    let loss = LayerLoss {
         points: vec![vec![(0.0, 1.0), (1.0, 0.0)]; 6],
     };
-    let wide = |env: &mut PruneEnv<PerMac>| env.sparse_greedy(&loss);
+    let cut = LayerLoss {
+        points: vec![vec![(0.0, 1.0), (1.0, 0.0)]; 7],
+    };
+    let wide = |env: &mut PruneEnv<PerMac>| env.sparse_greedy(&loss, &cut).expect("priced");
     assert_eq!(with_env(config.clone(), flash(200_000), wide), None);
     with_env(config, flash(60_000), |env| {
         let narrow = env.policy(&env.greedy(&loss));
         assert!(env.flash_share(&narrow.channels) <= 1.0, "{narrow:?}");
         assert!(narrow.elements.iter().all(|e| *e == 1.0), "{narrow:?}");
-        let sparse = env.policy(&env.sparse_greedy(&loss).expect("flash is short"));
+        let sparse = env.sparse_greedy(&loss, &cut).expect("priced");
+        let sparse = env.policy(&sparse.expect("flash is short"));
         assert_eq!(sparse.channels, [32, 32, 64, 64, 128, 128]);
+        // What a weight costs is least in the largest layer, which goes first and all the way.
         let elements = &sparse.elements;
-        assert!((elements[5] - MIN_ELEMENTS).abs() < 1e-3, "the largest");
-        assert!(
-            elements.windows(2).take(5).all(|e| e[0] >= e[1]),
-            "{elements:?}"
-        );
+        assert!((elements[5] - MIN_ELEMENTS).abs() < 1e-3, "{elements:?}");
+        assert!(elements[..3].iter().all(|e| *e == 1.0), "{elements:?}");
+        // Where the largest layer cannot do without its weights, another one gives its own.
+        let mut dear = cut.clone();
+        dear.points[5] = vec![(0.0, 100.0), (1.0, 0.0)];
+        let sparse = env.sparse_greedy(&loss, &dear).expect("priced");
+        let elements = env.policy(&sparse.expect("flash is short")).elements;
+        assert!(elements[5] > elements[4], "{elements:?}");
     });
 }
 

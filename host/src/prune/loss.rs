@@ -1,4 +1,5 @@
-//! What a narrower layer is predicted to lose: one table, from three sources.
+//! What a layer with fewer channels or fewer weights is predicted to lose: one table, from
+//! three sources.
 
 use super::criteria::top;
 use super::policy::{PrunePolicy, Rankings};
@@ -10,20 +11,22 @@ use crate::vgg::{Vgg, evaluate};
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Shares of channels at which the accuracy is measured, layer by layer.
+/// Shares of channels or weights at which the accuracy is measured, layer by layer.
 const SHARES: [f32; 3] = [0.25, 0.5, 0.75];
 
-/// Predicted loss of each layer but the last by the share of its channels that is kept.
+/// Predicted loss of each layer by the share that is kept of its channels (no layer but the last
+/// can do without some) or of its weights.
 ///
 /// Losses of different layers are taken to add up. Their unit is that of the source: a
 /// fraction of accuracy, a share of L1 norm, nats.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ChannelLoss {
-    /// Of each layer but the last: share kept and loss, rising shares, the last one 1 with no loss.
+pub struct LayerLoss {
+    /// Of each layer (of channels: but the last): share kept and loss, rising shares, the last
+    /// one 1 with no loss.
     pub points: Vec<Vec<(f32, f32)>>,
 }
 
-impl ChannelLoss {
+impl LayerLoss {
     /// The loss of keeping `share` of layer `i`: linear between the points and on
     /// beyond the first, never less than what a wider layer loses.
     #[must_use]
@@ -45,11 +48,44 @@ impl ChannelLoss {
     ///
     /// # Errors
     /// Where the images do not fit the network.
-    pub fn measured(
+    pub fn of_narrowing(
+        network: &Vgg,
+        known: (&Rankings, Option<&Moments>),
+        data: &SearchData,
+        sizes: (usize, usize, usize),
+        progress: impl FnMut(usize, usize),
+    ) -> Result<Self> {
+        let layers = PrunePolicy::keep_all(network).channels.len();
+        let narrow = |policy: &mut PrunePolicy, i: usize, share: f32| {
+            let kept = (share * policy.channels[i] as f32).round() as usize;
+            policy.channels[i] = kept.max(1);
+        };
+        Self::measured(network, known, data, sizes, (layers, narrow), progress)
+    }
+
+    /// The same with a share of one layer's weights kept, by their ranking.
+    ///
+    /// # Errors
+    /// Where the images do not fit the network.
+    pub fn of_cutting(
+        network: &Vgg,
+        rankings: &Rankings,
+        data: &SearchData,
+        sizes: (usize, usize, usize),
+        progress: impl FnMut(usize, usize),
+    ) -> Result<Self> {
+        let layers = network.config.layers().len();
+        let cut = |policy: &mut PrunePolicy, i: usize, share: f32| policy.elements[i] = share;
+        let known = (rankings, None);
+        Self::measured(network, known, data, sizes, (layers, cut), progress)
+    }
+
+    fn measured(
         network: &Vgg,
         (rankings, moments): (&Rankings, Option<&Moments>),
         data: &SearchData,
         (norm_images, images, batch): (usize, usize, usize),
+        (layers, change): (usize, impl Fn(&mut PrunePolicy, usize, f32)),
         mut progress: impl FnMut(usize, usize),
     ) -> Result<Self> {
         let (norm, judged) = (data.first_train(norm_images), data.first_validation(images));
@@ -60,13 +96,13 @@ impl ChannelLoss {
         };
         let all = PrunePolicy::keep_all(network);
         let reference = accuracy(&all)?;
-        let (total, mut done) = (SHARES.len() * all.channels.len(), 0);
-        let mut points = Vec::with_capacity(all.channels.len());
-        for (i, &full) in all.channels.iter().enumerate() {
+        let (total, mut done) = (SHARES.len() * layers, 0);
+        let mut points = Vec::with_capacity(layers);
+        for i in 0..layers {
             let mut row = Vec::with_capacity(SHARES.len() + 1);
             for share in SHARES {
                 let mut policy = all.clone();
-                policy.channels[i] = ((share * full as f32).round() as usize).max(1);
+                change(&mut policy, i, share);
                 row.push((share, reference - accuracy(&policy)?));
                 done += 1;
                 progress(done, total);
@@ -77,8 +113,8 @@ impl ChannelLoss {
         Ok(Self { points })
     }
 
-    /// Images that [`ChannelLoss::measured`] sends through a network of `layers` layers that can
-    /// be narrowed.
+    /// Images that [`LayerLoss::of_narrowing`] and [`LayerLoss::of_cutting`] send through a
+    /// network of `layers` layers that can be changed.
     #[must_use]
     pub fn cost(layers: usize, norm_images: usize, images: usize) -> u64 {
         ((1 + SHARES.len() * layers) * (norm_images + images)) as u64
@@ -128,7 +164,7 @@ impl ChannelLoss {
         Ok(Self::of_channels(sums.into_iter(), rankings))
     }
 
-    /// Images that [`ChannelLoss::fisher`] costs: each goes forward and back.
+    /// Images that [`LayerLoss::fisher`] costs: each goes forward and back.
     #[must_use]
     pub fn fisher_cost(batches: usize, batch: usize) -> u64 {
         3 * (batches * batch) as u64
@@ -198,7 +234,7 @@ mod tests {
 
     #[test]
     fn losses_are_linear_between_points_and_never_fall_below_a_wider_layers() {
-        let loss = ChannelLoss {
+        let loss = LayerLoss {
             points: vec![vec![(0.25, 0.4), (0.5, 0.1), (0.75, 0.2), (1.0, 0.0)]],
         };
         let near = |share: f32, want: f32| {
@@ -220,7 +256,7 @@ mod tests {
             elements: vec![],
         };
         let losses = vec![vec![0.5, 0.25, 0.125, 1.0]];
-        let loss = ChannelLoss::of_channels(losses.into_iter(), &rankings);
+        let loss = LayerLoss::of_channels(losses.into_iter(), &rankings);
         let wanted = [
             (0.0, 1.875),
             (0.25, 0.875),

@@ -22,7 +22,7 @@ mod variational;
 pub use criteria::{ChannelCriterion, channel_scores, magnitude_scores, top};
 pub use env::{PruneEnv, PruneSetup, STORED, TIMED, dense_price, judge, pruned_layers};
 pub use information::Information;
-pub use loss::ChannelLoss;
+pub use loss::LayerLoss;
 pub use policy::{
     MIN_CHANNELS, MIN_ELEMENTS, PrunePolicy, Rankings, element_share, round_channels,
 };

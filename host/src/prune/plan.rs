@@ -2,15 +2,21 @@
 //! least per share of the budgets saved, until they are met.
 
 use super::env::PruneEnv;
-use super::loss::ChannelLoss;
+use super::loss::LayerLoss;
 use super::policy::{MIN_CHANNELS, MIN_ELEMENTS, element_action, round_channels};
 use crate::search::MeasureLayer;
-use crate::vgg::LayerShape;
+
+/// Share of a layer's weights that a greedy step cuts.
+const CUT: f32 = 0.05;
+/// Loss, a fraction, that a step is counted with at least: below is noise.
+const LEAST_LOSS: f32 = 0.001;
+/// Share of the flash that a cut network may take: the fitting cuts less where that is enough.
+const ROOM: f64 = 0.95;
 
 impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
     /// The actions, `[steps, 2]`, of the greedy policy by `loss`, with no weights cut. Cycles are
     /// predicted; what the prediction is off by, [`super::fit`] corrects.
-    pub fn greedy(&self, loss: &ChannelLoss) -> Vec<Vec<f32>> {
+    pub fn greedy(&self, loss: &LayerLoss) -> Vec<Vec<f32>> {
         let widths = self.narrowed_by(loss, |widths| {
             (self.pressure(widths), self.flash_share(widths) <= 1.0)
         });
@@ -18,34 +24,57 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
     }
 
     /// The same by cycles alone, with weights cut instead of channels where the flash is too
-    /// small for the network that comes of it; `None` where it is not.
+    /// small for the network that comes of it, layer by layer as `cut` is predicted to lose
+    /// least; `None` where it is not.
     ///
-    /// Layers keep weights in inverse proportion to their size, as Erdős–Rényi graphs of equal
-    /// degree do (Evci et al., arXiv 1911.11134).
-    pub fn sparse_greedy(&self, loss: &ChannelLoss) -> Option<Vec<Vec<f32>>> {
+    /// # Errors
+    /// Where the firmware cannot run a layer.
+    pub fn sparse_greedy(
+        &self,
+        loss: &LayerLoss,
+        cut: &LayerLoss,
+    ) -> anyhow::Result<Option<Vec<Vec<f32>>>> {
         let widths = self.narrowed_by(loss, |widths| (self.predicted_cost(widths), true));
         if self.flash_share(&widths) <= 1.0 {
-            return None;
+            return Ok(None);
         }
-        let layers = self.config_of(&widths).layers();
-        let degree = |l: &LayerShape| {
-            let (fan_in, fan_out) = (l.weights() / l.c_out.max(1), l.c_out);
-            (fan_in + fan_out) as f32 / l.weights().max(1) as f32
-        };
-        let degrees: Vec<f32> = layers.iter().map(degree).collect();
-        let least = degrees.iter().copied().fold(f32::INFINITY, f32::min);
-        let floor = |d: &f32| element_action(MIN_ELEMENTS * d / least);
-        let elements: Vec<f32> = degrees.iter().map(floor).collect();
-        Some(self.actions_of(&widths, &elements))
+        let shares = self.thinned(&widths, cut)?;
+        let elements: Vec<f32> = shares.iter().map(|s| element_action(*s)).collect();
+        Ok(Some(self.actions_of(&widths, &elements)))
+    }
+
+    /// The share of each layer's weights to keep: from all of them downwards, the step that is
+    /// predicted to lose the least per weight, until the flash has some room again.
+    fn thinned(&self, widths: &[usize], loss: &LayerLoss) -> anyhow::Result<Vec<f32>> {
+        let config = self.config_of(widths);
+        let layers = config.layers();
+        let stored = vec![self.setup.stored; layers.len()];
+        let limit = ROOM * self.setup.storage().flash as f64;
+        let mut shares = vec![1.0_f32; layers.len()];
+        loop {
+            let density: Vec<f64> = shares.iter().map(|s| f64::from(*s)).collect();
+            let priced = self.priced_at(&config, &stored, &density)?;
+            if priced.costs.flash_bytes as f64 <= limit {
+                break;
+            }
+            let step = |i: usize| {
+                let (now, next) = (shares[i], (shares[i] - CUT).max(MIN_ELEMENTS));
+                let lost = loss.at(i, next) - loss.at(i, now);
+                let saved = (now - next) * layers[i].weights() as f32;
+                (next < now).then(|| (lost.max(LEAST_LOSS) / saved, i, next))
+            };
+            let steps = (0..layers.len()).filter_map(step);
+            match steps.min_by(|a, b| a.0.total_cmp(&b.0)) {
+                Some((_, i, next)) => shares[i] = next,
+                None => break,
+            }
+        }
+        Ok(shares)
     }
 
     /// Widths from the given network's downwards; `cost` of widths is what a step saves in, and
     /// whether budgets but the speed's are met.
-    fn narrowed_by(
-        &self,
-        loss: &ChannelLoss,
-        cost: impl Fn(&[usize]) -> (f64, bool),
-    ) -> Vec<usize> {
+    fn narrowed_by(&self, loss: &LayerLoss, cost: impl Fn(&[usize]) -> (f64, bool)) -> Vec<usize> {
         let (full, step) = (self.full_widths(), self.setup.channel_step.max(1));
         let mut widths = full.clone();
         let share = |i: usize, width: usize| width as f32 / full[i] as f32;

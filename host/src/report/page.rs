@@ -1,7 +1,8 @@
 //! The page around the sections.
 
 use super::{
-    RunData, figures, mistakes, policy, refinement, rewards, sensitivity, settings, storage, tradeoff,
+    RunData, figures, mistakes, policy, refinement, rewards, sensitivity, settings, storage,
+    tradeoff,
     units::{bytes, escape, ms},
 };
 use crate::reward::Targets;

@@ -20,7 +20,7 @@ pub(super) fn section(data: &RunData) -> String {
     let body = format!(
         "<div class=\"scroll\"><table class=\"layers\">\n<thead><tr><th>layer</th>{heads}</tr></thead>\n\
          <tbody>\n{rows}</tbody>\n</table></div>\n<p class=\"note\">Points of validation accuracy that a \
-         layer loses by itself, nothing trained: with a share of its channels kept (in the given \
+         layer loses by itself, nothing trained: with a share of its channels or of its weights kept (in the given \
          network), with narrower weights or activations (in the pruned one).</p>\n"
     );
     wrap("Sensitivity", &body)
@@ -28,13 +28,20 @@ pub(super) fn section(data: &RunData) -> String {
 
 /// Heads and losses of what was measured of a layer.
 fn cells(layer: &LayerSensitivity) -> Vec<(String, f64)> {
-    let percent = |share: f32| format!("{:.0} % channels", 100.0 * share);
-    let channels = layer.channels.iter().map(|l| (percent(l.at), l.loss));
+    let percent = |share: f32, of: &str| format!("{:.0} % {of}", 100.0 * share);
+    let channels = layer.channels.iter();
+    let channels = channels.map(|l| (percent(l.at, "channels"), l.loss));
+    let elements = layer.elements.iter();
+    let elements = elements.map(|l| (percent(l.at, "weights"), l.loss));
     let weights = layer.weights.iter();
     let weights = weights.map(|l| (format!("{}-bit weights", l.at), l.loss));
     let activations = layer.activations.iter();
     let activations = activations.map(|l| (format!("{}-bit activations", l.at), l.loss));
-    channels.chain(weights).chain(activations).collect()
+    channels
+        .chain(elements)
+        .chain(weights)
+        .chain(activations)
+        .collect()
 }
 
 fn columns(layers: &[LayerSensitivity]) -> Vec<String> {

@@ -246,6 +246,10 @@ fn sensitivity() -> Vec<LayerSensitivity> {
             at: 0.5,
             loss: 0.1 * i as f64,
         }],
+        elements: vec![Loss {
+            at: 0.25,
+            loss: 0.02,
+        }],
         weights: vec![Loss { at: 4, loss: -0.01 }],
         activations: vec![],
     };
@@ -375,6 +379,8 @@ fn a_finished_run_makes_a_whole_page() {
         "chosen",
         "budget 71.4 ms",
         "50 % channels",
+        "25 % weights",
+        ">-2.0<",
         ">+1.0<",
         ">4 bits expected</th>",
         "<b>3 bits &lt;expected&gt;</b></th><td>74.00 %",

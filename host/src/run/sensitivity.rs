@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// A setting of one layer, and the accuracy that it loses, a fraction; negative where it gained.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Loss<T> {
-    /// Share of channels kept, or width in bits.
+    /// Share of channels or weights kept, or width in bits.
     pub at: T,
     /// Accuracy lost.
     pub loss: f64,
@@ -18,6 +18,9 @@ pub struct LayerSensitivity {
     pub name: String,
     /// By share of its channels, in the given network.
     pub channels: Vec<Loss<f32>>,
+    /// By share of its weights, in the given network.
+    #[serde(default)]
+    pub elements: Vec<Loss<f32>>,
     /// By width of its weights, in the pruned network.
     pub weights: Vec<Loss<u8>>,
     /// By width of its output activations, in the pruned network.
