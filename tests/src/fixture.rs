@@ -46,7 +46,13 @@ impl Fixture {
     /// `compress` on network and pictures into the folder `runs`, with few episodes.
     #[must_use]
     pub fn compress(&self, runs: &str, more: &[&str]) -> Command {
-        let mut command = self.few("compress");
+        self.compress_on("pictures", runs, more)
+    }
+
+    /// The same on the pictures in the folder `data`.
+    #[must_use]
+    pub fn compress_on(&self, data: &str, runs: &str, more: &[&str]) -> Command {
+        let mut command = self.few("compress", data);
         command.args(["--runs", runs]).args(more);
         command
     }
@@ -54,14 +60,14 @@ impl Fixture {
     /// `compare` likewise, its cells in the folder `out`.
     #[must_use]
     pub fn compare(&self, out: &str, more: &[&str]) -> Command {
-        let mut command = self.few("compare");
+        let mut command = self.few("compare", "pictures");
         command.args(["--out", out]).args(more);
         command
     }
 
     /// A sub-command that compresses, with few episodes.
-    fn few(&self, name: &str) -> Command {
-        let mut command = self.host(&[name, "--model", "model", "--data", "pictures"]);
+    fn few(&self, name: &str, data: &str) -> Command {
+        let mut command = self.host(&[name, "--model", "model", "--data", data]);
         let board = super::board();
         let few = [
             ("--board", board.as_str()),

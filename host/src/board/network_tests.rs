@@ -27,10 +27,7 @@ fn lowered(pictures: &Splits, arena: u32) -> Lowered {
     let cpu = candle_core::Device::Cpu;
     let network = Vgg::load(&bundled("vgg-small-cifar10"), &cpu).unwrap();
     let network = centre(&network.fold().unwrap());
-    let data = SearchData {
-        train: &pictures.train,
-        validation: &pictures.validation,
-    };
+    let data = SearchData::new(&pictures.train, &pictures.validation);
     let quants = post_training_8bit(&network, &data, 64, &cpu).unwrap();
     Lowered::new(&network, &quants, &Storage::dense(arena)).unwrap()
 }

@@ -203,7 +203,7 @@ fn data(error: &DataError) -> String {
             "copy or download the file again; nothing was changed".into()
         }
         E::ImageSize { .. } => {
-            "resize the pictures to one size; `train` takes any with `--crop`".into()
+            "`--crop SIDE`, which takes pictures of any size, or resize them to one".into()
         }
         E::Empty { .. } => "check that the pictures are .png or .jpg files".into(),
         E::ModelInput {

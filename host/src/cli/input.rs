@@ -2,7 +2,7 @@
 
 use super::hint::Complaint;
 use crate::compress::Input;
-use crate::data::{self, Dataset, Splits};
+use crate::data::{self, Crop, Dataset, Source, Splits, Stream, StreamSplits};
 use crate::nn::weight_files;
 use crate::vgg::{Vgg, VggConfig, model_files};
 use anyhow::{Context, Result};
@@ -34,6 +34,24 @@ pub(super) struct DataArgs {
     /// bundled sample].
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
+    /// Pictures of any size, cut to squares of this many pixels and left on the disk but for a
+    /// part of each kind: trainings read them as they need them (random crops), statistics and
+    /// accuracies are of centre crops of up to 2,048 training, 5,000 validation and 5,000 test
+    /// pictures.
+    #[arg(long, value_name = "SIDE", value_parser = clap::value_parser!(u16).range(8..=1024))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop: Option<u16>,
+}
+
+/// Pictures of a stream that are held in memory: of the training part, and of each of the others.
+const HELD: [usize; 2] = [2048, 5000];
+
+/// Pictures, loaded.
+pub(super) struct Loaded {
+    /// In memory.
+    pub splits: Splits,
+    /// All training pictures, where they are streamed.
+    pub stream: Option<Stream>,
 }
 
 fn bundled(name: &str) -> PathBuf {
@@ -50,13 +68,70 @@ impl DataArgs {
             .unwrap_or_else(|| bundled("cifar10-sample"))
     }
 
-    /// Loads the pictures.
+    /// Loads the pictures, or opens them and loads a part of each kind.
     ///
     /// # Errors
     /// [`data::DataError`].
-    pub fn load(&self) -> Result<Splits, data::DataError> {
-        data::load(&self.path())
+    pub fn load(&self) -> Result<Loaded, data::DataError> {
+        let Some(streams) = self.open()? else {
+            let splits = data::load(&self.path())?;
+            return Ok(Loaded {
+                splits,
+                stream: None,
+            });
+        };
+        let [train, others] = HELD;
+        let test = streams.test.as_ref().map(|test| first(test, others));
+        Ok(Loaded {
+            splits: Splits {
+                train: first(&streams.train, train)?,
+                validation: first(&streams.validation, others)?,
+                test: test.transpose()?,
+            },
+            stream: Some(streams.train),
+        })
     }
+
+    /// Opens the pictures, where they are to be cropped.
+    ///
+    /// # Errors
+    /// [`data::DataError`].
+    pub fn open(&self) -> Result<Option<StreamSplits>, data::DataError> {
+        let crop = self.crop.map(|side| Crop::new(side.into()));
+        crop.map(|crop| data::open(&self.path(), crop)).transpose()
+    }
+
+    /// Up to `most` test pictures; where there are none, validation pictures stand in.
+    ///
+    /// # Errors
+    /// [`data::DataError`].
+    pub fn test_images(&self, most: Option<usize>) -> Result<Dataset, data::DataError> {
+        match self.open()? {
+            None => {
+                let splits = data::load(&self.path())?;
+                Ok(splits.test.unwrap_or(splits.validation))
+            }
+            Some(streams) => {
+                let test = streams.test.unwrap_or(streams.validation);
+                first(&test, most.unwrap_or(HELD[1]))
+            }
+        }
+    }
+
+    /// What the pictures are called, their size with it where they were cut to it.
+    fn name(&self) -> String {
+        let name = name_of(&self.path());
+        match self.crop {
+            None => name,
+            Some(side) => format!("{name}, cropped to {side}"),
+        }
+    }
+}
+
+/// The first `n` pictures of a stream, or all that there are.
+fn first(stream: &Stream, n: usize) -> Result<Dataset, data::DataError> {
+    let all: Vec<usize> = (0..stream.len().min(n)).collect();
+    stream.part(&all)
 }
 
 impl InputArgs {
@@ -67,6 +142,7 @@ impl InputArgs {
             arch: self.arch.or(if same_model { other.arch } else { None }),
             model: self.model.or(other.model),
             data: DataArgs {
+                crop: self.data.crop.or(other.data.crop),
                 data: self.data.data.or(other.data.data),
             },
         }
@@ -83,6 +159,7 @@ impl InputArgs {
             }),
             data: DataArgs {
                 data: self.data.data.map(full),
+                ..self.data
             },
         }
     }
@@ -100,7 +177,7 @@ impl InputArgs {
     pub fn load(&self) -> Result<Input> {
         let device = Device::cuda_if_available(0)?;
         let (network, weights) = load_network(&self.model_path(), self.arch.as_deref(), &device)?;
-        let splits = self.data.load()?;
+        let Loaded { splits, stream } = self.data.load()?;
         let (input, classes) = (network.config.input, network.config.num_classes);
         let parts = [
             Some(&splits.train),
@@ -117,7 +194,8 @@ impl InputArgs {
             model_bytes: bytes_of(&weights)?,
             network,
             splits,
-            dataset: name_of(&self.data.path()),
+            stream,
+            dataset: self.data.name(),
             device,
         })
     }

@@ -6,7 +6,7 @@ use super::output::Output;
 use super::stages::Stages;
 use super::units::{grouped, percent, share};
 use crate::board::{BoardSpec, spec};
-use crate::data::{self, Crop, Dataset};
+use crate::data::{self, Dataset};
 use crate::lower::{
     Bits, Centred, IntNet, Storage, accuracy, argmax, calibrate, centre_owned, choose_encoding,
     emit, plan, post_training, quantize, simulate,
@@ -34,9 +34,6 @@ pub(super) struct Args {
     /// So many generated pictures instead of `--data`; accuracy means nothing then.
     #[arg(long, value_name = "N", conflicts_with = "data")]
     generated: Option<usize>,
-    /// Pictures of any size, streamed: the centre, of this many pixels, is taken.
-    #[arg(long, value_name = "SIDE")]
-    crop: Option<usize>,
     /// Training pictures that ranges of activations are measured on.
     #[arg(long, value_name = "N", default_value_t = 32)]
     calibrate: usize,
@@ -131,9 +128,8 @@ impl Pictures {
                 real: false,
             });
         }
-        let (calibration, check) = match args.crop {
-            Some(side) => {
-                let splits = data::open(&args.input.data.path(), Crop::new(side))?;
+        let (calibration, check) = match args.input.data.open()? {
+            Some(splits) => {
                 let test = splits.test.as_ref().unwrap_or(&splits.validation);
                 let train = &splits.train;
                 (
@@ -142,7 +138,7 @@ impl Pictures {
                 )
             }
             None => {
-                let splits = args.input.data.load()?;
+                let splits = data::load(&args.input.data.path())?;
                 let test = splits.test.as_ref().unwrap_or(&splits.validation);
                 let train = &splits.train;
                 (

@@ -81,8 +81,7 @@ fn blob_file(args: &Args) -> Result<BlobFile> {
 
 /// The test images; where the data has none, the validation images stand in.
 fn test_images(args: &Args, net: &IntNet) -> Result<Dataset> {
-    let splits = args.data.load()?;
-    let test = splits.test.unwrap_or(splits.validation);
+    let test = args.data.test_images(args.images)?;
     test.check_fits(net.input, net.classes())?;
     Ok(test)
 }

@@ -49,7 +49,7 @@ impl ControlJob<'_> {
             ui: self.ui,
         };
         let teacher = teaching.prepare(Normalized::AsTrained)?;
-        let steps = FineTune { epochs, ..tune }.steps(data.train.len());
+        let steps = FineTune { epochs, ..tune }.steps(data.source.count());
         let checkpoint = self.folder.join(CHECKPOINT);
         let seed = self.settings.seed.wrapping_add(1);
         let job = Job {
@@ -85,7 +85,7 @@ impl Control {
     /// Its accuracy on the test images of `input`, and how long it was trained.
     #[must_use]
     pub fn figures(&self, input: &Input) -> NetworkFigures {
-        let images = input.splits.train.len().max(1);
+        let images = input.data().source.count().max(1);
         NetworkFigures {
             accuracy_float: accuracy(&self.logits, &input.test_images().labels),
             epochs: Some(self.images_trained as f64 / images as f64),

@@ -43,7 +43,7 @@ pub use state::{Control, RankingChoice, State};
 pub use ui::{Bar, Ui, Verbosity};
 
 use crate::agent::{Agent, AgentState};
-use crate::data::{Dataset, Splits};
+use crate::data::{Dataset, Splits, Stream};
 use crate::lower::Storage;
 use crate::prune::Moments;
 use crate::run::{Identity, PartTimer, Progress, RunConfig, RunFolder, Stage, Summary};
@@ -67,8 +67,10 @@ pub struct Input {
     pub model_bytes: Vec<u8>,
     /// Its name in reports and folders.
     pub model: String,
-    /// Images.
+    /// Images: all of them, or of a stream a part of each kind.
     pub splits: Splits,
+    /// All training images, where they stay on the disk.
+    pub stream: Option<Stream>,
     /// Their name in reports.
     pub dataset: String,
     /// Where floats are computed.
@@ -77,9 +79,13 @@ pub struct Input {
 
 impl Input {
     pub(crate) fn data(&self) -> SearchData<'_> {
-        SearchData {
-            train: &self.splits.train,
-            validation: &self.splits.validation,
+        let memory = SearchData::new(&self.splits.train, &self.splits.validation);
+        match &self.stream {
+            None => memory,
+            Some(stream) => SearchData {
+                source: stream,
+                ..memory
+            },
         }
     }
 

@@ -171,7 +171,7 @@ impl<D: Device + 'static> Compress<D> {
             let mut bar = self.ui.bar("0 variational", config.steps, 0);
             let data = self.data();
             let found =
-                Variational::train(network, data.train, &data.train_indices(), &config, |p| {
+                Variational::train(network, data.source, &data.train_indices(), &config, |p| {
                     bar.set(
                         p.step,
                         &format!("loss {:.3}  {:.0} img/s", p.loss, p.images_per_second),
@@ -224,8 +224,8 @@ impl<D: Device + 'static> Compress<D> {
     fn information(&self) -> Result<Information> {
         let (config, data) = (self.settings.variational, self.data());
         let mut bar = self.ui.bar("0 information", config.steps, 0);
-        let (images, network) = (data.train_indices(), &self.input.network);
-        let found = Information::train(network, data.train, &images, &config, |p| {
+        let network = &self.input.network;
+        let found = Information::train(network, &data, &config, |p| {
             bar.set(
                 p.step,
                 &format!("loss {:.3}  {:.0} img/s", p.loss, p.images_per_second),

@@ -16,7 +16,7 @@ use crate::prune::{
 use crate::quant::{QatNet, QuantEnv, Sensitivity};
 use crate::reward::{Reward, RewardMode, SpeedModel};
 use crate::run::Stage;
-use crate::search::{Best, Found, SearchData};
+use crate::search::{Best, Found};
 use crate::vgg::{TrainConfig, Vgg, evaluate};
 use anyhow::Result;
 use std::sync::Arc;
@@ -103,7 +103,7 @@ impl<D: Device + 'static> Compress<D> {
         let teacher = self.teaching().prepare(Normalized::AsTrained)?;
         let seed = self.settings.training_seed(1);
         let tune = self.settings.finetune;
-        let steps = tune.steps(data.train.len());
+        let steps = tune.steps(data.source.count());
         let checkpoint = self.run.path(TRAINER);
         let job = Job {
             label: "  fine-tune",
@@ -135,10 +135,7 @@ impl<D: Device + 'static> Compress<D> {
             return Ok(true);
         }
         let network = self.pruned()?;
-        let data = SearchData {
-            train: &self.input.splits.train,
-            validation: &self.input.splits.validation,
-        };
+        let data = self.input.data();
         let ranges = calibrate(
             &network.network,
             data.train,
@@ -228,7 +225,10 @@ impl<D: Device + 'static> Compress<D> {
         let untrained = self.validation(&qat)?;
         let teacher = self.teaching().prepare(Normalized::Centred)?;
         let tune = self.settings.qat;
-        let (steps, seed) = (tune.steps(data.train.len()), self.settings.training_seed(3));
+        let (steps, seed) = (
+            tune.steps(data.source.count()),
+            self.settings.training_seed(3),
+        );
         let checkpoint = self.run.path(TRAINER);
         let job = Job {
             label: "  fine-tune",

@@ -60,8 +60,8 @@ impl Teaching<'_> {
     /// One row of logits per training picture, computed once a run: a large teacher takes
     /// longer over them than a small student over an epoch.
     fn logits(&self) -> Result<Vec<f32>> {
-        let (train, path) = (&self.input.splits.train, self.folder.join(LOGITS));
-        let count = train.len() * self.input.network.config.num_classes;
+        let (train, path) = (self.input.data().source, self.folder.join(LOGITS));
+        let count = train.count() * self.input.network.config.num_classes;
         if path.is_file() {
             let stored = read_tensors(&path)?;
             let rows = stored.tensors.get(TENSOR).map(Tensor::flatten_all);
@@ -76,11 +76,12 @@ impl Teaching<'_> {
             return Ok(logits);
         }
         let folded = self.input.network.fold()?;
-        let indices: Vec<usize> = (0..train.len()).collect();
+        let indices: Vec<usize> = (0..train.count()).collect();
         let mut bar = self.ui.bar("  teacher", indices.len(), 0);
         let mut logits = Vec::with_capacity(count);
         for chunk in indices.chunks(CHUNK) {
-            logits.extend(folded.logits(train, chunk));
+            let all: Vec<usize> = (0..chunk.len()).collect();
+            logits.extend(folded.logits(&train.part(chunk)?, &all));
             let done = logits.len() * indices.len() / count.max(1);
             bar.set(done, "pictures");
         }

@@ -96,6 +96,7 @@ pub(super) fn input() -> Input {
         model_bytes: vec![1, 2, 3],
         model,
         splits,
+        stream: None,
         dataset,
         device: Floats::Cpu,
     }

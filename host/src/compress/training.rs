@@ -46,7 +46,7 @@ pub fn train<M: Model>(model: &M, job: &Job, data: &SearchData, ui: &Ui) -> Resu
     let mut bar = ui.bar(job.label, job.config.steps, trainer.step());
     let (mut saved, mut failure, mut loss) = (Instant::now(), None, 0.0);
     let indices = data.train_indices();
-    let outcome = trainer.run(data.train, &indices, |trainer, p| {
+    let outcome = trainer.run(data.source, &indices, |trainer, p| {
         loss = if loss == 0.0 {
             p.loss
         } else {

@@ -4,6 +4,7 @@ use super::folder::{self, file_name, sorted_entries};
 use super::groups::Groups;
 use super::stream::Place;
 use super::{Crop, DataError, Dataset, Stream, cifar_bin, parquet};
+use crate::nn::Rng;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ const CIFAR_TRAIN_ROWS: usize = 50_000;
 const CIFAR_VALIDATION_START: u32 = 45_000;
 /// In sets without a rule of their own, one row in this many is used for validation.
 const VALIDATION_EVERY: u32 = 10;
+/// Seed of the order of what lies sorted by class.
+const MIXED_BY: u64 = 0;
 
 /// Pictures by what they may be used for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,9 @@ pub struct Splits {
 /// (`train*.parquet`, optionally `validation*` and `test*`), with CIFAR-10 binary batches,
 /// or with one sub-folder of pictures per class (optionally below `train`, `validation`
 /// and `test`); or one parquet or binary file.
+///
+/// Where pictures lie sorted by class, as in class folders, the order of each part is random,
+/// the same each time; row numbers stay those of the files.
 ///
 /// Where there is no validation part, rows 45,000 to 49,999 of a training part of 50,000
 /// rows are it; of any other, and of class folders, every tenth row.
@@ -48,11 +54,26 @@ pub fn load(path: &Path) -> Result<Splits, DataError> {
         Some(validation) => (train, validation),
         None => split(&train, parts.layout),
     };
+    let mixed = |part: Dataset| match mixed(&part.labels) {
+        Some(order) => part.select(&order),
+        None => part,
+    };
     Ok(Splits {
-        train,
-        validation,
-        test,
+        train: mixed(train),
+        validation: mixed(validation),
+        test: test.map(mixed),
     })
+}
+
+/// A random order, the same each time, for pictures that lie sorted by class: what takes the
+/// first of a part has some of each class then. `None` where they are not sorted.
+fn mixed(labels: &[u32]) -> Option<Vec<usize>> {
+    if !labels.is_sorted() || labels.first() == labels.last() {
+        return None;
+    }
+    let mut order: Vec<usize> = (0..labels.len()).collect();
+    Rng::new(MIXED_BY).shuffle(&mut order);
+    Some(order)
 }
 
 /// Pictures by what they may be used for, left on the disk.
@@ -86,18 +107,23 @@ pub fn open(path: &Path, crop: Crop) -> Result<StreamSplits, DataError> {
         DataError::Label { label: -1, .. } => Ok(None),
         error => Err(error),
     })?;
+    let mixed = |part: Stream| match mixed(&part.labels) {
+        Some(order) => part.select(&order),
+        None => part,
+    };
+    let test = test.map(mixed);
     if let Some(validation) = open_if(&parts.validation)? {
         return Ok(StreamSplits {
-            train,
-            validation,
+            train: mixed(train),
+            validation: mixed(validation),
             test,
         });
     }
     let held_out = |i: &usize| train.picks[*i] % VALIDATION_EVERY == VALIDATION_EVERY - 1;
     let (validation, rest): (Vec<usize>, Vec<usize>) = (0..train.len()).partition(held_out);
     Ok(StreamSplits {
-        validation: train.select(&validation),
-        train: train.select(&rest),
+        validation: mixed(train.select(&validation)),
+        train: mixed(train.select(&rest)),
         test,
     })
 }

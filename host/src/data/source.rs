@@ -4,15 +4,24 @@ use super::{Augment, DataError, Dataset, Normalization, augmented_batch, plain_b
 use crate::nn::Rng;
 
 /// Pictures with labels, in batches.
-pub trait Source: Sync {
+pub trait Source: Sync + std::fmt::Debug {
     /// `[h, w, c]` of the pictures that it gives.
     fn size(&self) -> [usize; 3];
+
+    /// Number of pictures.
+    fn count(&self) -> usize;
 
     /// Class of picture `i`.
     ///
     /// # Panics
     /// Where there is no such picture.
     fn label(&self, i: usize) -> u32;
+
+    /// The pictures with these indices as they are, in memory.
+    ///
+    /// # Errors
+    /// Where a picture cannot be read.
+    fn part(&self, indices: &[usize]) -> Result<Dataset, DataError>;
 
     /// Brings pictures into the random order of an epoch, as far as the source can read them in
     /// any order.
@@ -49,8 +58,16 @@ impl Source for Dataset {
         [self.h, self.w, self.c]
     }
 
+    fn count(&self) -> usize {
+        self.len()
+    }
+
     fn label(&self, i: usize) -> u32 {
         self.labels[i]
+    }
+
+    fn part(&self, indices: &[usize]) -> Result<Dataset, DataError> {
+        Ok(self.select(indices))
     }
 
     fn plain(

@@ -119,12 +119,19 @@ impl Stream {
                 })
                 .collect(),
             Place::Groups(groups) => {
-                let rows: Vec<u32> = indices.iter().map(|&i| self.picks[i]).collect();
+                // In the order of the file, so that each group is read once.
+                let mut order: Vec<usize> = (0..indices.len()).collect();
+                order.sort_by_key(|&n| self.picks[indices[n]]);
+                let rows: Vec<u32> = order.iter().map(|&n| self.picks[indices[n]]).collect();
                 let read = groups.read(&rows)?;
-                let decoded = read.par_iter().enumerate();
-                decoded
-                    .map(|(n, (path, row, bytes))| Ok(crop(n, &decode_rgb(path, *row, bytes)?)))
-                    .collect()
+                let decoded = order.par_iter().zip(&read);
+                let mut crops = decoded
+                    .map(|(&n, (path, row, bytes))| {
+                        Ok((n, crop(n, &decode_rgb(path, *row, bytes)?)))
+                    })
+                    .collect::<Result<Vec<_>, DataError>>()?;
+                crops.sort_by_key(|(n, _)| *n);
+                Ok(crops.into_iter().map(|(_, crop)| crop).collect())
             }
         }
     }
@@ -135,8 +142,16 @@ impl Source for Stream {
         [self.crop.side, self.crop.side, 3]
     }
 
+    fn count(&self) -> usize {
+        self.len()
+    }
+
     fn label(&self, i: usize) -> u32 {
         self.labels[i]
+    }
+
+    fn part(&self, indices: &[usize]) -> Result<Dataset, DataError> {
+        self.dataset(indices)
     }
 
     fn shuffle(&self, indices: &mut [usize], rng: &mut Rng) {

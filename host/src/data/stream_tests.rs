@@ -62,18 +62,23 @@ fn mixed_sizes_and_kinds_become_squares_of_three_channels() {
     // The only validation picture is of the second class, by its name.
     assert_eq!(splits.validation.label(0), 1);
     let data = splits.train.dataset(&[0, 1, 2, 3]).expect("reads");
-    assert_eq!(
-        ([data.h, data.w, data.c], &data.labels[..]),
-        ([16, 16, 3], &[0, 0, 0, 1][..])
-    );
-    let near = |i: usize, rgb: [u8; 3]| {
-        let pixels = data.image(i).as_chunks::<3>().0;
+    assert_eq!([data.h, data.w, data.c], [16, 16, 3]);
+    // They lie sorted by class and are mixed; rows tell which is which.
+    let at = |row: u32| data.rows.iter().position(|r| *r == row).expect("there");
+    for (row, label) in [0, 0, 0, 1].into_iter().enumerate() {
+        assert_eq!(data.labels[at(row as u32)], label);
+    }
+    let near = |row: u32, rgb: [u8; 3]| {
+        let pixels = data.image(at(row)).as_chunks::<3>().0;
         pixels
             .iter()
             .all(|p| (0..3).all(|c| p[c].abs_diff(rgb[c]) <= 4))
     };
     assert!(near(1, [77; 3]) && near(2, [255, 0, 255]) && near(3, [90; 3]));
-    let x = splits.train.plain(&[3, 1], &plain()).expect("reads");
+    let x = splits
+        .train
+        .plain(&[at(3), at(1)], &plain())
+        .expect("reads");
     assert_eq!(x.len(), 3 * 2 * 256);
     assert!((x[0] - 90.0).abs() < 1.0 && (x[256] - 77.0).abs() < 4.0);
 }
@@ -233,4 +238,71 @@ fn random_crops_repeat_with_their_seed_whatever_the_threads() {
     assert_eq!(draw(1, 1), draw(1, 4));
     assert_ne!(draw(1, 1), draw(2, 1));
     assert_eq!(draw(1, 1).len(), 3 * 4 * 144);
+}
+
+/// 40 pictures of two levels in class folders, sorted as they lie there.
+fn sorted(folder: &Path) {
+    for (class, bright) in [("dark", 40), ("light", 200)] {
+        for i in 0..20 {
+            let path = folder.join(format!("{class}/{i:02}.png"));
+            put(&path, &encoded(level(16, 16, bright + i), ImageFormat::Png));
+        }
+    }
+}
+
+#[test]
+fn the_first_pictures_of_sorted_folders_are_of_all_classes() {
+    let folder = tempfile::tempdir().expect("folder");
+    sorted(folder.path());
+    let splits = load(folder.path()).expect("loads");
+    let again = load(folder.path()).expect("loads");
+    assert_eq!(splits, again, "the same order each time");
+    assert_eq!((splits.train.len(), splits.validation.len()), (36, 4));
+    for part in [&splits.train, &splits.validation] {
+        let first = &part.labels[..part.len() / 2];
+        assert!(first.contains(&0) && first.contains(&1), "{first:?}");
+        // Rows still name the files.
+        for (i, &row) in part.rows.iter().enumerate() {
+            let level = [40, 200][part.labels[i] as usize] + (row % 20) as u8;
+            assert_eq!(part.image(i)[0], level, "row {row}");
+            assert_eq!(part.labels[i], row / 20);
+        }
+    }
+    let mut held_out = splits.validation.rows.clone();
+    held_out.sort_unstable();
+    assert_eq!(held_out, [9, 19, 29, 39], "every tenth file, as ever");
+    // Streamed, the same pictures come in the same order.
+    let streams = open(folder.path(), Crop::new(16)).expect("opens");
+    assert_eq!(streams.train.picks, splits.train.rows);
+    assert_eq!(streams.train.labels, splits.train.labels);
+    let all: Vec<usize> = (0..4).collect();
+    let part = streams.validation.part(&all).expect("reads");
+    assert_eq!(
+        (part.rows, part.labels),
+        (splits.validation.rows, splits.validation.labels)
+    );
+}
+
+#[test]
+fn rows_of_parquet_groups_come_as_they_are_asked_for() {
+    let folder = tempfile::tempdir().expect("folder");
+    let encoded = EncodedRows {
+        bytes: (0..30)
+            .map(|i| encoded(level(8, 8, 4 * i), ImageFormat::Png))
+            .collect(),
+        paths: Vec::new(),
+        labels: (0..30).map(|i| u32::from(i >= 15)).collect(),
+        rows: (0..30).collect(),
+        class_names: vec!["dark".into(), "light".into()],
+    };
+    let path = folder.path().join("train.parquet");
+    write_in_groups(&path, &encoded, 7).expect("writes");
+    let stream = open(folder.path(), Crop::new(8)).expect("opens").train;
+    let asked = [20, 3, 11, 4, 25, 0];
+    let part = stream.dataset(&asked).expect("reads");
+    for (n, &i) in asked.iter().enumerate() {
+        assert_eq!(part.rows[n], stream.picks[i]);
+        assert_eq!(part.image(n)[0], 4 * stream.picks[i] as u8);
+        assert_eq!(part.labels[n], u32::from(stream.picks[i] >= 15));
+    }
 }

@@ -399,7 +399,7 @@ pub fn judge(
             ..TrainConfig::fine_tune(trial.steps, trial.batch, seed)
         };
         let mut trainer = Trainer::new(small, config)?;
-        trainer.run(data.train, &data.train_indices(), |_, _| {
+        trainer.run(data.source, &data.train_indices(), |_, _| {
             ControlFlow::Continue(())
         })?;
         small.reestimate_norm(data.train, &norm, trial.batch)?;

@@ -76,10 +76,7 @@ fn with_env<R>(
         network: &network,
         rankings: &rankings,
         moments: None,
-        data: SearchData {
-            train: &data,
-            validation: &data,
-        },
+        data: SearchData::new(&data, &data),
         trial: TrialConfig {
             steps: 0,
             batch: 1,

@@ -158,7 +158,7 @@ impl<M: MeasureLayer + 'static> PruneEnv<'_, M> {
             ..TrainConfig::fine_tune(batches, batch, seed)
         };
         let data = &self.setup.data;
-        Trainer::new(&gated, config)?.run(data.train, &data.train_indices(), |_, _| {
+        Trainer::new(&gated, config)?.run(data.source, &data.train_indices(), |_, _| {
             ControlFlow::Continue(())
         })?;
         let mut actions = Vec::with_capacity(self.layers.len());

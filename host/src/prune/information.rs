@@ -14,6 +14,7 @@
 use super::variational::{VariationalConfig, standard_normal};
 use crate::data::{Dataset, plain_batch};
 use crate::nn::{Parameter, Rng, global_avg_pool};
+use crate::search::SearchData;
 use crate::vgg::{Model, Progress, Trainer, Vgg, VggConfig, VggError};
 use candle_core::{Device, Result, Tensor, Var};
 use std::ops::ControlFlow;
@@ -47,19 +48,22 @@ impl Information {
     /// Where the data does not fit the network, or the loss is not a number.
     pub fn train(
         network: &Vgg,
-        data: &Dataset,
-        indices: &[usize],
+        data: &SearchData,
         config: &VariationalConfig,
         mut observe: impl FnMut(&Progress),
     ) -> std::result::Result<Self, VggError> {
         let noisy = Noisy::new(network, config)?;
-        Trainer::new(&noisy, config.schedule())?.run(data, indices, |_, p| {
-            observe(p);
-            ControlFlow::Continue(())
-        })?;
-        let measured = &indices[..indices.len().min(MEASURED)];
+        Trainer::new(&noisy, config.schedule())?.run(
+            data.source,
+            &data.train_indices(),
+            |_, p| {
+                observe(p);
+                ControlFlow::Continue(())
+            },
+        )?;
+        let measured = data.first_train(MEASURED);
         Ok(Self {
-            nats: noisy.measure(data, measured)?,
+            nats: noisy.measure(data.train, &measured)?,
         })
     }
 }
@@ -202,7 +206,6 @@ mod tests {
     fn channels_that_do_not_matter_get_noisy() -> Result<()> {
         let net = one_convolution();
         let data = halves(64, 1);
-        let indices: Vec<usize> = (0..64).collect();
         train(&net, &data);
         // Nobody listens to the odd channels.
         let l = &net.linears[0].weight;
@@ -216,12 +219,13 @@ mod tests {
             lr_noise: 1e-2,
             seed: 0,
         };
-        let found = Information::train(&net, &data, &indices, &config, |_| ()).expect("trains");
+        let images = SearchData::new(&data, &data);
+        let found = Information::train(&net, &images, &config, |_| ()).expect("trains");
         assert_eq!(found.nats.len(), 1, "the last layer is not pruned");
         let nats = &found.nats[0];
         let mean = |odd: usize| (0..4).map(|i| nats[2 * i + odd]).sum::<f32>() / 4.0;
         assert!(mean(1) < 0.7 * mean(0), "{nats:?}");
-        let again = Information::train(&net, &data, &indices, &config, |_| ()).expect("trains");
+        let again = Information::train(&net, &images, &config, |_| ()).expect("trains");
         assert_eq!(found, again);
         Ok(())
     }

@@ -7,7 +7,7 @@
 //! `k1 − k1·sigmoid(k2 + k3·ln α) + ½·ln(1 + 1/α)`, weighted from 0 to 1 over the training
 //! and divided by the number of training images.
 
-use crate::data::Dataset;
+use crate::data::Source;
 use crate::nn::{
     OptimizerKind, Parameter, Rng, batch_norm_relu, conv3x3, global_avg_pool, linear, max_pool2,
 };
@@ -68,7 +68,7 @@ impl Variational {
     /// Where the data does not fit the network, or the loss is not a number.
     pub fn train(
         network: &Vgg,
-        data: &Dataset,
+        data: &dyn Source,
         indices: &[usize],
         config: &VariationalConfig,
         mut observe: impl FnMut(&Progress),
@@ -276,6 +276,7 @@ pub fn rank_correlation(a: &[f32], b: &[f32]) -> f64 {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::data::Dataset;
     use crate::vgg::VggConfig;
 
     #[test]

@@ -257,8 +257,9 @@ impl<'a, M: MeasureLayer + 'static> QuantEnv<'a, M> {
                 ..TrainConfig::fine_tune(trial.steps, trial.batch, seed)
             };
             let indices = setup.data.train_indices();
-            Trainer::new(&qat, config)?
-                .run(setup.data.train, &indices, |_, _| ControlFlow::Continue(()))?;
+            Trainer::new(&qat, config)?.run(setup.data.source, &indices, |_, _| {
+                ControlFlow::Continue(())
+            })?;
         }
         Ok(quantize(&qat.centred()?, &qat.quants()?)?)
     }

@@ -52,10 +52,7 @@ fn fitted(targets: Targets, fill: bool, actions: &[f32]) -> (Vec<Bits>, Costs) {
         network: &network,
         ranges: &ranges,
         sensitivity: &sensitivity,
-        data: SearchData {
-            train: &data,
-            validation: &data,
-        },
+        data: SearchData::new(&data, &data),
         trial: TrialConfig {
             steps: 0,
             batch: 1,

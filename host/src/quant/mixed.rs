@@ -209,8 +209,9 @@ impl<M: MeasureLayer + 'static> QuantEnv<'_, M> {
             ..TrainConfig::fine_tune(batches, batch, seed)
         };
         let indices = setup.data.train_indices();
-        Trainer::new(&net, config)?
-            .run(setup.data.train, &indices, |_, _| ControlFlow::Continue(()))?;
+        Trainer::new(&net, config)?.run(setup.data.source, &indices, |_, _| {
+            ControlFlow::Continue(())
+        })?;
         let mut actions = Vec::with_capacity(2 * self.layers.len() - 1);
         for (i, choice) in net.weight_choice.iter().enumerate() {
             actions.push(vec![action(choice)?]);

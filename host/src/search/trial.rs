@@ -1,7 +1,7 @@
 //! How a candidate is judged: a short training, then a fixed subset of validation images.
 
 use super::Effort;
-use crate::data::Dataset;
+use crate::data::{Dataset, Source};
 use serde::{Deserialize, Serialize};
 
 /// What one evaluation may cost.
@@ -50,20 +50,33 @@ impl TrialConfig {
 /// The images that a search uses.
 #[derive(Clone, Copy, Debug)]
 pub struct SearchData<'a> {
-    /// Rows that weights may learn from.
+    /// Rows that weights may learn from: all of them, or of a stream a random part, which
+    /// statistics are taken from.
     pub train: &'a Dataset,
+    /// All rows that weights may learn from, for trainings.
+    pub source: &'a dyn Source,
     /// Rows that rewards come from.
     pub validation: &'a Dataset,
 }
 
-impl SearchData<'_> {
-    /// Indices of all training images.
+impl<'a> SearchData<'a> {
+    /// Images that are all in memory.
     #[must_use]
-    pub fn train_indices(&self) -> Vec<usize> {
-        (0..self.train.len()).collect()
+    pub fn new(train: &'a Dataset, validation: &'a Dataset) -> Self {
+        Self {
+            train,
+            source: train,
+            validation,
+        }
     }
 
-    /// Indices of the first `n` training images.
+    /// Indices of all training images in [`SearchData::source`].
+    #[must_use]
+    pub fn train_indices(&self) -> Vec<usize> {
+        (0..self.source.count()).collect()
+    }
+
+    /// Indices of the first `n` training images in memory.
     #[must_use]
     pub fn first_train(&self, n: usize) -> Vec<usize> {
         (0..self.train.len().min(n)).collect()
