@@ -241,7 +241,8 @@ fn an_accuracy_that_was_not_reached_is_refused_with_what_was() {
     assert!(dir.join("model.blob").is_file(), "it is kept");
     let front = std::fs::read_to_string(dir.join("pareto.json")).expect("a front");
     let front: Vec<crate::run::FrontPoint> = serde_json::from_str(&front).expect("JSON");
-    assert_eq!(front.len(), 2, "one policy a stage: {front:?}");
+    let searched = front.iter().filter(|p| p.stage != Stage::Refine);
+    assert_eq!(searched.count(), 2, "one policy a stage: {front:?}");
 }
 
 #[test]

@@ -142,7 +142,7 @@ mod tests {
             stage = stage.next();
             seen.push(stage);
         }
-        assert_eq!(seen.len(), 7);
+        assert_eq!(seen.len(), 8);
         assert_eq!(Stage::Done.next(), Stage::Done);
     }
 
