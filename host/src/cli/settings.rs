@@ -3,7 +3,7 @@
 use super::hint::Complaint;
 use super::units;
 use crate::agent::AgentKind;
-use crate::compress::{Budgets, Settings};
+use crate::compress::{Budgets, Refine, Settings};
 use crate::lower::Prefer;
 use crate::prune::ChannelCriterion;
 use crate::reward::{Merit, RewardMode, SpeedModel};
@@ -87,11 +87,9 @@ pub(super) struct Tuning {
     /// fewer weights that can be wider [default: 4].
     #[arg(long, value_name = "BITS")]
     expected_width: Option<u8>,
-    /// Whether the pruning is varied before it is trained, where no widths store it within the
-    /// budgets or where the flash leaves a part of the latency unused: other expected widths,
-    /// and weights cut instead of channels, each judged in integers [default: true].
-    #[arg(long, value_name = "BOOL")]
-    refine: Option<bool>,
+    /// What is done with the pruning before it is trained [default: store].
+    #[arg(long, value_enum)]
+    refine: Option<Refine>,
     /// How channels are ranked [default: bn-scale].
     #[arg(long, value_enum)]
     criterion: Option<ChannelCriterion>,

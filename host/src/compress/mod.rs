@@ -38,7 +38,7 @@ pub use device::{BoardInference, Device, DeviceLimits};
 pub use earlier::{Earlier, EarlierRun};
 pub use fidelity::{Fidelity, FidelityJob, kendall_tau};
 pub use lowered::{Lowered, post_training_8bit};
-pub use settings::{Budgets, FineTune, SearchSettings, Settings};
+pub use settings::{Budgets, FineTune, Refine, SearchSettings, Settings};
 pub use state::{Control, RankingChoice, State};
 pub use ui::{Bar, Ui, Verbosity};
 

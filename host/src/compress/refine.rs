@@ -5,7 +5,7 @@
 //! they do to the cycles, is stage 2's business. So stage 2's fitting is tried on the network
 //! that stage 1 chose. Where it finds no widths within the budgets, stage 1's fitting gets less
 //! of flash and cycles until it does. Where the flash keeps widths down and a part of the
-//! latency is left, the same proportions are fitted anew at other expected widths (narrower
+//! latency is left, and [`Refine::Vary`] was asked for, the same proportions are fitted anew at other expected widths (narrower
 //! weights in more channels, or wider ones in fewer) and with weights cut instead of channels.
 //! Each of these variants is trained a little, quantized and judged by its integers on the
 //! validation images, and the best goes on. What stage 2 leaves unused can only be cycles: flash
@@ -16,7 +16,7 @@ use super::setups::{Given, Pruned, prune_reward, prune_setup, quant_reward, quan
 use super::stages::found;
 use super::state::Refined;
 use super::store::load_rankings;
-use super::{Compress, Device, Infeasible, Settings};
+use super::{Compress, Device, Infeasible, Refine, Settings};
 use crate::lower::{calibrate, centre};
 use crate::prune::{PruneEnv, element_share, judge, pruned_layers};
 use crate::quant::{QuantEnv, Sensitivity};
@@ -109,9 +109,10 @@ impl<D: Device + 'static> Compress<D> {
     pub(super) fn refine_at_most(&mut self, most: usize) -> Result<bool> {
         let s = &self.settings;
         let fitted = s.fill && s.reward != RewardMode::AccuracyFlops && s.earlier.is_none();
-        if !s.refine || !fitted {
+        if s.refine == Refine::Off || !fitted {
             return Ok(true);
         }
+        let vary = s.refine == Refine::Vary;
         let (rankings, moments) = (load_rankings(self.run.dir())?, self.moments()?);
         let given = Given {
             rankings: &rankings,
@@ -123,7 +124,7 @@ impl<D: Device + 'static> Compress<D> {
         let variants = Variant::all(&self.settings);
         let first = self.storable(given, &chosen.candidate.actions, variants[0], true)?;
         if let Ok(first) = &first
-            && !self.slack(first)
+            && !(vary && self.slack(first))
         {
             let costs = describe(&first.costs, &self.limits);
             self.ui.say(&format!(

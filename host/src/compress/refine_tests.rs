@@ -22,6 +22,7 @@ fn too_hopeful() -> Settings {
 fn slack() -> Settings {
     let mut s = settings();
     (s.prune.episodes, s.quantize.episodes) = (4, 3);
+    s.refine = Refine::Vary;
     s.w_widths = vec![2, 3, 4, 6, 8];
     s.budgets.cost_share = Some(1.0);
     s.budgets.flash_share = Some(0.25);
@@ -46,7 +47,7 @@ fn what_stage_2_cannot_store_is_fitted_anew_before_it_is_trained() {
     let run = start(
         root.path(),
         Settings {
-            refine: false,
+            refine: Refine::Off,
             ..too_hopeful()
         },
     );
@@ -67,6 +68,14 @@ fn where_cycles_are_left_other_widths_and_cut_weights_are_tried_and_the_best_goe
     let run = start(root.path(), slack());
     let dir = run.dir().to_path_buf();
     finish(run);
+    let unvaried = Settings {
+        refine: Refine::Store,
+        ..slack()
+    };
+    let run = start(root.path(), unvaried);
+    let kept = run.dir().to_path_buf();
+    finish(run);
+    assert!(refined(&kept).is_empty(), "only where it is asked for");
     let judged = refined(&dir);
     assert!(judged.len() > 2, "{}", judged.len());
     let labels: Vec<_> = judged.iter().filter_map(|r| r.variant.clone()).collect();

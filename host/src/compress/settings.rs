@@ -75,6 +75,21 @@ pub struct SearchSettings {
     pub trial: TrialConfig,
 }
 
+/// How stage 1's choice is refined before it is trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refine {
+    /// Not at all.
+    Off,
+    /// Fitted anew where stage 2 finds no widths that store it within the budgets: smaller, or
+    /// (where that does not help) as for other expected widths or with weights cut.
+    #[default]
+    Store,
+    /// Also varied where the flash leaves a part of the latency unused: other expected widths,
+    /// and weights cut instead of channels, judged by their integers after a short training.
+    Vary,
+}
+
 /// One fine-tuning.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FineTune {
@@ -130,10 +145,9 @@ pub struct Settings {
     /// Width of weights that stage 1 prices flash at, before stage 2 chooses widths.
     #[serde(default = "stored_width", skip_serializing_if = "is_stored_width")]
     pub expected_width: u8,
-    /// Whether stage 1's choice is held against what stage 2 can do with it, and varied where
-    /// it cannot be stored or a part of the latency is left.
-    #[serde(default = "yes", skip_serializing_if = "is_yes")]
-    pub refine: bool,
+    /// What is done where stage 2 cannot store stage 1's choice, or leaves a part of the latency.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub refine: Refine,
     /// How channels are ranked.
     pub criterion: ChannelCriterion,
     /// Whether the weights that stay make up for the channels that go, by least squares.
@@ -192,15 +206,6 @@ fn is_stored_width(width: &u8) -> bool {
     *width == STORED.w
 }
 
-fn yes() -> bool {
-    true
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
-fn is_yes(value: &bool) -> bool {
-    *value
-}
-
 impl Settings {
     /// What `compress` does when nothing is said, sized to minutes on two cores.
     #[must_use]
@@ -239,7 +244,7 @@ impl Settings {
             finalists: 4,
             channel_step: 8,
             expected_width: STORED.w,
-            refine: true,
+            refine: Refine::Store,
             criterion: ChannelCriterion::BnScale,
             reconstruct: true,
             variational: VariationalConfig {
