@@ -5,9 +5,9 @@
 //! they do to the cycles, is stage 2's business. So stage 2's fitting is tried on the network
 //! that stage 1 chose. Where it finds no widths within the budgets, stage 1's fitting gets less
 //! of flash and cycles until it does. Where the flash keeps widths down and a part of the
-//! latency is left, and [`Refine::Vary`] was asked for, the same proportions are fitted anew at other expected widths (narrower
-//! weights in more channels, or wider ones in fewer) and with weights cut instead of channels.
-//! Each of these variants is trained a little, quantized and judged by its integers on the
+//! latency is left, and [`Refine::Vary`] was asked for, the same proportions are fitted anew at
+//! other expected widths (narrower weights in more channels, or wider ones in fewer) and with
+//! weights cut instead of channels. Each of these variants is trained a little, quantized and judged by its integers on the
 //! validation images, and the best goes on. What stage 2 leaves unused can only be cycles: flash
 //! it fills.
 
@@ -171,8 +171,9 @@ impl<D: Device + 'static> Compress<D> {
                 refined.iter().any(|r| r.pruning.actions == f.actions)
             };
             let label = variant.label();
-            let message = match fitted.filter(|f| !known(f)) {
-                None => format!("{label}: nothing new"),
+            let message = match fitted {
+                None => format!("{label}: no widths store it"),
+                Some(fitted) if known(&fitted) => format!("{label}: as another variant"),
                 Some(fitted) => {
                     let record = self.judge_variant(i, variant, fitted, start)?;
                     self.run.log(&record)?;
