@@ -6,6 +6,7 @@
 
 use super::board::BoardArgs;
 use super::compress::{Inputs, keep_inputs, open};
+use super::device::DeviceArgs;
 use super::hint::Complaint;
 use super::input::InputArgs;
 use super::output::Output;
@@ -29,6 +30,8 @@ const FAILURE: &str = "failure.txt";
 pub(super) struct Args {
     #[command(flatten)]
     input: InputArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
     #[command(flatten)]
     board: BoardArgs,
     #[command(flatten)]
@@ -131,7 +134,7 @@ fn finish_cell(args: &Args, dir: &Path, settings: Settings, output: &Output) -> 
             return Ok(true);
         }
     }
-    let input = args.input.load()?;
+    let input = args.input.load(&args.device)?;
     let board = open(&args.board, &input, false, output)?;
     let ended = match &existing {
         Some(run) => Compress::resume(input, board, run, output.ui()),

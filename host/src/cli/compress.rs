@@ -3,6 +3,7 @@
 use super::INTERRUPTED;
 use super::board::BoardArgs;
 use super::control::check_network;
+use super::device::DeviceArgs;
 use super::hint::Complaint;
 use super::input::InputArgs;
 use super::output::Output;
@@ -10,11 +11,13 @@ use super::settings::Tuning;
 use super::summary;
 use super::units::{kib, millions, size};
 use crate::board::{LatencyTable, TimedBoard};
-use crate::compress::{Compress, Device, DeviceLimits, EarlierRun, Input, Outcome, Settings};
+use crate::compress::{
+    Compress, Device, DeviceLimits, EarlierRun, Input, Outcome, Settings, memory_warning,
+};
 use crate::lower::{Bits, LowerError, check_kernels, specs};
 use crate::nn::write_atomically;
 use crate::reward::Targets;
-use crate::run::{RunConfig, RunFolder, interrupt};
+use crate::run::{RunConfig, RunFolder, interrupt, memory};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -28,6 +31,8 @@ const INPUTS: &str = "inputs.json";
 pub(super) struct Args {
     #[command(flatten)]
     input: InputArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
     #[command(flatten)]
     board: BoardArgs,
     #[command(flatten)]
@@ -117,11 +122,18 @@ fn start(args: &Args, output: &Output) -> Result<Compress<TimedBoard>> {
     };
     // A board that is not there is found out before anything is loaded or built for it.
     crate::board::spec::find(inputs.board.name())?;
-    let input = inputs.input.load()?;
+    let input = inputs.input.load(&args.device)?;
     if let Some(dir) = &args.from {
         check_network(&RunFolder::read_config(dir)?, &input, dir)?;
     }
     check_kernel_choices(&input, &settings)?;
+    if let (true, Some(available)) = (input.device.is_cpu(), memory::available_bytes()) {
+        let batch = settings.finetune.batch;
+        let warning = memory_warning(&input.network.config, batch, available);
+        warning
+            .iter()
+            .for_each(|w| output.ui().say(&format!("  {w}")));
+    }
     let board = open(&inputs.board, &input, args.fresh, output)?;
     let limits = board.limits();
     let mut job = Compress::start(input, settings, board, &args.runs, output.ui())?;
@@ -152,7 +164,7 @@ fn resume(args: &Args, dir: &Path, output: &Output) -> Result<Compress<TimedBoar
     }
     let config = RunFolder::read_config(dir)?;
     let inputs = Inputs::of(args).or(inputs_of(dir)?, &config);
-    let input = inputs.input.load()?;
+    let input = inputs.input.load(&args.device)?;
     let board = open(&inputs.board, &input, args.fresh, output)?;
     let limits = board.limits();
     let job = Compress::resume(input, board, dir, output.ui())?;

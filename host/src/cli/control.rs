@@ -2,6 +2,7 @@
 
 use super::INTERRUPTED;
 use super::compress::inputs_of;
+use super::device::DeviceArgs;
 use super::hint::Complaint;
 use super::input::InputArgs;
 use super::output::Output;
@@ -32,6 +33,8 @@ pub(super) struct Args {
     work: Option<PathBuf>,
     #[command(flatten)]
     input: InputArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 /// Runs the command.
@@ -42,7 +45,11 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
     let _lock = RunLock::take(&args.run)?;
     let settings: Settings = serde_json::from_value(config.settings.clone())
         .with_context(|| format!("{} is of another version", args.run.display()))?;
-    let input = args.input.clone().or(inputs_of(&args.run)?.input).load()?;
+    let input = args
+        .input
+        .clone()
+        .or(inputs_of(&args.run)?.input)
+        .load(&args.device)?;
     check_network(&config, &input, &args.run)?;
     let folder = args.work.clone().unwrap_or_else(|| args.run.join(FOLDER));
     std::fs::create_dir_all(&folder)

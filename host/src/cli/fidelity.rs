@@ -3,6 +3,7 @@
 use super::INTERRUPTED;
 use super::compress::inputs_of;
 use super::control::check_network;
+use super::device::DeviceArgs;
 use super::hint::Complaint;
 use super::input::InputArgs;
 use super::output::Output;
@@ -29,6 +30,8 @@ pub(super) struct Args {
     cheap: Vec<(usize, usize, usize)>,
     #[command(flatten)]
     input: InputArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 fn way(text: &str) -> Result<(usize, usize, usize), String> {
@@ -49,7 +52,11 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
     let _lock = RunLock::take(&args.run)?;
     let settings: Settings = serde_json::from_value(config.settings.clone())
         .with_context(|| format!("{} is of another version", args.run.display()))?;
-    let input = args.input.clone().or(inputs_of(&args.run)?.input).load()?;
+    let input = args
+        .input
+        .clone()
+        .or(inputs_of(&args.run)?.input)
+        .load(&args.device)?;
     check_network(&config, &input, &args.run)?;
     if input.dataset != config.dataset {
         return Err(Complaint::input(format!(

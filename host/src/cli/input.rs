@@ -1,5 +1,6 @@
 //! The network and the pictures that a command works on.
 
+use super::device::DeviceArgs;
 use super::hint::Complaint;
 use crate::compress::Input;
 use crate::data::{self, Crop, Dataset, Source, Splits, Stream, StreamSplits};
@@ -170,12 +171,12 @@ impl InputArgs {
         self.model.clone().unwrap_or_else(bundled)
     }
 
-    /// Loads network and pictures, and checks that they fit each other.
+    /// Loads network and pictures for `device`, and checks that they fit each other.
     ///
     /// # Errors
     /// What is wrong with either.
-    pub fn load(&self) -> Result<Input> {
-        let device = Device::cuda_if_available(0)?;
+    pub fn load(&self, device: &DeviceArgs) -> Result<Input> {
+        let device = device.open()?;
         let (network, weights) = load_network(&self.model_path(), self.arch.as_deref(), &device)?;
         let Loaded { splits, stream } = self.data.load()?;
         let (input, classes) = (network.config.input, network.config.num_classes);

@@ -11,6 +11,7 @@ mod boards;
 mod compare;
 mod compress;
 mod control;
+mod device;
 mod export;
 mod fidelity;
 mod flash;

@@ -2,6 +2,7 @@
 
 mod pictures;
 
+use super::device::DeviceArgs;
 use super::output::Output;
 use super::{INTERRUPTED, interrupt_flag, units};
 use crate::data::Crop;
@@ -9,7 +10,6 @@ use crate::nn::{Rng, write_atomically};
 use crate::run::memory;
 use crate::vgg::{Progress, TrainConfig, TrainOutcome, Trainer, Vgg, VggConfig};
 use anyhow::{Context, Result, anyhow, bail};
-use candle_core::Device;
 use indicatif::{ProgressBar, ProgressStyle};
 use pictures::Pictures;
 use serde::{Deserialize, Serialize};
@@ -79,6 +79,8 @@ pub(super) struct Args {
     /// Go on with the training in this folder; its own settings apply.
     #[arg(long, conflicts_with_all = ["data", "out"])]
     resume: Option<PathBuf>,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 /// Everything that a resumed training needs to be the same one.
@@ -110,7 +112,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
         Some(folder) => resumed(folder)?,
         None => fresh(args, &out)?,
     };
-    let device = Device::cuda_if_available(0)?;
+    let device = args.device.open()?;
     if let (true, Some(available)) = (device.is_cpu(), memory::available_bytes()) {
         let training = &settings.training;
         let network = &settings.network;

@@ -2,7 +2,7 @@
 //! that more training is not counted as compression.
 
 use super::teacher::{Normalized, Teaching};
-use super::training::{Job, forget, train};
+use super::training::{Job, check_memory, forget, train};
 use super::{Control, FineTune, Input, Settings, Ui};
 use crate::lower::accuracy;
 use crate::run::NetworkFigures;
@@ -61,6 +61,7 @@ impl ControlJob<'_> {
             teacher: teaching.distillation(&teacher),
             checkpoint: &checkpoint,
         };
+        check_memory(&network.config, &job.config, &self.input.device)?;
         if !train(&network, &job, &data, self.ui)? {
             return Ok(None);
         }

@@ -6,7 +6,7 @@ use super::prepare::{describe, exceeded};
 use super::setups::{Given, Pruned, prune_reward, prune_setup, quant_reward, quant_setup};
 use super::store::{MODEL, PRUNED, load_rankings, save_quantized};
 use super::teacher::Normalized;
-use super::training::{Job, forget, train};
+use super::training::{Job, check_memory, forget, train};
 use super::{Compress, Device, Infeasible};
 use crate::lower::{Bits, Centred, accuracy, calibrate, centre};
 use crate::nn::OptimizerKind;
@@ -114,6 +114,7 @@ impl<D: Device + 'static> Compress<D> {
             teacher: self.teaching().distillation(&teacher),
             checkpoint: &checkpoint,
         };
+        check_memory(&small.config, &job.config, &self.input.device)?;
         if !train(&small, &job, &data, &self.ui)? {
             return Ok(false);
         }

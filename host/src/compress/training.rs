@@ -1,10 +1,11 @@
 //! Fine-tuning inside a run: resumable, stoppable, with a bar.
 
 use super::ui::Ui;
-use crate::run::interrupt;
+use crate::run::{interrupt, memory};
 use crate::search::SearchData;
-use crate::vgg::{Distillation, Model, TrainConfig, Trainer};
+use crate::vgg::{Distillation, Model, TrainConfig, Trainer, VggConfig, VggError};
 use anyhow::Result;
+use candle_core::Device;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -76,8 +77,75 @@ pub fn train<M: Model>(model: &M, job: &Job, data: &SearchData, ui: &Ui) -> Resu
     Ok(outcome.finished)
 }
 
+/// Refuses to begin a training of `network` that this machine has no memory for; what a GPU has is
+/// not known.
+///
+/// # Errors
+/// [`VggError::Memory`], with the batch that fits.
+pub fn check_memory(
+    network: &VggConfig,
+    training: &TrainConfig,
+    device: &Device,
+) -> Result<(), VggError> {
+    match (device.is_cpu(), memory::available_bytes()) {
+        (true, Some(available)) => {
+            network.check_memory(training.batch, training.optimizer, available)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What to tell the user before a run whose fine-tuning may not fit `available` bytes, if anything:
+/// how much the pruned network will take is not known yet.
+#[must_use]
+pub fn memory_warning(network: &VggConfig, batch: usize, available: u64) -> Option<String> {
+    let training = TrainConfig::fine_tune(1, batch, 0);
+    let error = network
+        .check_memory(batch, training.optimizer, available)
+        .err()?;
+    let VggError::Memory { fits, .. } = &error else {
+        return None;
+    };
+    let fits = match fits {
+        Some(batch) => format!("`--finetune-batch {batch}` fits in any case"),
+        None => "no batch fits the given network".to_owned(),
+    };
+    Some(format!(
+        "{error}, if nothing is pruned; the pruned network takes less; {fits}"
+    ))
+}
+
 /// Removes the state of a training whose result is in a checkpoint.
 pub fn forget(checkpoint: &Path) {
     // It only saves time; a stale one is recognised by its fingerprint.
     let _ = std::fs::remove_file(checkpoint);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_training_that_may_not_fit_is_told_with_the_batch_that_does() {
+        let vgg16 = VggConfig::preset("vgg16").expect("known");
+        assert_eq!(memory_warning(&vgg16, 64, 64 << 30), None);
+        let told = memory_warning(&vgg16, 4096, 2 << 30).expect("a warning");
+        let batch = told.split("--finetune-batch ").nth(1).expect("a batch");
+        let batch: usize = batch
+            .split('`')
+            .next()
+            .unwrap_or("")
+            .parse()
+            .expect("a number");
+        assert!(batch > 1 && memory_warning(&vgg16, batch, 2 << 30).is_none());
+        let told = memory_warning(&vgg16, 64, 1 << 20).expect("a warning");
+        assert!(told.contains("no batch fits"), "{told}");
+    }
+
+    #[test]
+    fn a_training_that_fits_is_begun() {
+        let small = VggConfig::preset("vgg-small").expect("known");
+        let training = TrainConfig::fine_tune(1, 8, 0);
+        assert!(check_memory(&small, &training, &Device::Cpu).is_ok());
+    }
 }

@@ -12,6 +12,7 @@
 mod batch_norm;
 mod bias;
 mod conv;
+mod cuda;
 #[cfg(test)]
 pub(crate) mod gradcheck;
 mod loss;
@@ -26,6 +27,7 @@ mod tensor;
 pub use batch_norm::{BatchNorm, BatchStats, batch_norm_relu};
 pub use bias::channel_bias;
 pub use conv::{ConvShape, conv3x3, conv3x3_into};
+pub use cuda::{Cuda, open_cuda};
 pub use loss::{distillation, one_hot, soft_cross_entropy};
 pub use optim::{Adam, Optimizer, OptimizerKind, Parameter, Sgd};
 pub use pool::{global_avg_pool, max_pool2};

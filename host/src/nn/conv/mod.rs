@@ -5,8 +5,9 @@
 //! whatever the number of threads, so that training gives the same bits on one machine.
 //!
 //! `winograd` computes wide layers, `pixels` maps of at most 2x2, both and `direct` in
-//! AVX-512; `gemm` is for everything else.
+//! AVX-512; `gemm` is for everything else on a CPU, `composed` for other devices.
 
+mod composed;
 #[cfg(target_arch = "x86_64")]
 mod direct;
 #[cfg(target_arch = "x86_64")]
@@ -73,12 +74,7 @@ pub fn conv3x3(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     if x.device().is_cpu() {
         return x.contiguous()?.apply_op2(&weight.contiguous()?, Conv3x3);
     }
-    let weight = weight.reshape((c_out, c_in, 3, 3))?;
-    let y = x
-        .transpose(0, 1)?
-        .contiguous()?
-        .conv2d(&weight, 1, 1, 1, 1)?;
-    y.transpose(0, 1)?.contiguous()
+    composed::conv3x3(x, weight)
 }
 
 /// The same convolution on plain slices, for inference, by the calling thread (but for

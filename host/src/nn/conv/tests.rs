@@ -37,6 +37,46 @@ fn gradients_equal_finite_differences() -> Result<()> {
     check_gradient(&[x.clone(), weight.clone()], || conv3x3(&x, &weight))
 }
 
+/// What other devices compute by, on this one.
+#[test]
+fn composed_from_candles_operators_it_is_the_same_with_the_same_gradients() -> Result<()> {
+    for (n, c_in, c_out, h, w) in [(3, 5, 7, 8, 6), (2, 17, 9, 2, 2), (4, 3, 8, 1, 5)] {
+        let x = Var::from_tensor(&random((c_in, n, h, w), 1)?)?;
+        let weight = Var::from_tensor(&random((c_out, c_in * 9), 2)?)?;
+        let direction = random((c_out, n, h, w), 3)?;
+        let by = |f: &dyn Fn(&Tensor, &Tensor) -> Result<Tensor>| -> Result<[Tensor; 3]> {
+            let y = f(&x, &weight)?;
+            let grads = (&y * &direction)?.sum_all()?.backward()?;
+            let of = |var: &Var| grads.get(var).expect("a gradient").clone();
+            Ok([y, of(&x), of(&weight)])
+        };
+        let expected = by(&conv3x3)?;
+        for (found, expected) in by(&composed::conv3x3)?.into_iter().zip(expected) {
+            assert_eq!(found.dims(), expected.dims());
+            let scale = expected.abs()?.max_all()?.to_scalar::<f32>()?;
+            let error = (found - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
+            assert!(error < 2e-5 * scale, "{n} {c_in} {c_out} {h} {w}: {error}");
+        }
+    }
+    Ok(())
+}
+
+/// The first layer's input needs no gradient, and none is computed.
+#[test]
+fn composed_without_the_inputs_gradient() -> Result<()> {
+    let x = random((3, 2, 4, 4), 1)?;
+    let weight = Var::from_tensor(&random((8, 27), 2)?)?;
+    let by = |f: &dyn Fn(&Tensor, &Tensor) -> Result<Tensor>| -> Result<Vec<f32>> {
+        let grads = f(&x, &weight)?.sqr()?.sum_all()?.backward()?;
+        let dw = grads.get(&weight).expect("a gradient").flatten_all()?;
+        dw.to_vec1()
+    };
+    for (found, expected) in by(&composed::conv3x3)?.iter().zip(by(&conv3x3)?) {
+        assert!((found - expected).abs() < 1e-3, "{found} {expected}");
+    }
+    Ok(())
+}
+
 #[test]
 fn serial_equals_parallel() -> Result<()> {
     let shape = ConvShape {

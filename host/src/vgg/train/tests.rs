@@ -60,6 +60,37 @@ fn learns_a_simple_task() -> Result<(), VggError> {
     Ok(())
 }
 
+#[test]
+fn cpu_and_gpu_train_the_same_network_alike() -> Result<(), VggError> {
+    let gpu = match crate::nn::open_cuda(0) {
+        Ok(gpu) => gpu,
+        Err(reason) => {
+            eprintln!("SKIPPED: {reason}");
+            return Ok(());
+        }
+    };
+    let (data, all) = (halves(64), (0..64).collect::<Vec<usize>>());
+    let train = |device: &Device| -> Result<(Vec<f64>, f64), VggError> {
+        let net = Vgg::new(network().config, &mut Rng::new(0), device)?;
+        let mut losses = Vec::new();
+        Trainer::new(&net, config())?.run(&data, &all, |_, p| {
+            losses.push(p.loss);
+            ControlFlow::Continue(())
+        })?;
+        Ok((losses, evaluate(&net.fold()?, &data, &all)))
+    };
+    let ((cpu, right), (gpu, right_on_gpu)) = (train(&Device::Cpu)?, train(&gpu)?);
+    // TF32 keeps ten bits of each factor, and errors grow from step to step.
+    let apart = |n: usize| (cpu[n] - gpu[n]).abs() / cpu[n].abs();
+    assert!(apart(0) < 1e-2, "{} {}", cpu[0], gpu[0]);
+    assert!(apart(4) < 0.1, "{} {}", cpu[4], gpu[4]);
+    assert!(
+        (right - right_on_gpu).abs() < 0.05,
+        "{right} {right_on_gpu}"
+    );
+    Ok(())
+}
+
 /// Every setting that has a state or draws: warm-up, smoothing, cutout, average, dropout.
 fn full_config() -> TrainConfig {
     TrainConfig {
