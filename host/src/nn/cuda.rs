@@ -38,8 +38,8 @@ pub fn open_cuda(_number: usize) -> Result<Device, Cuda> {
     Err(Cuda::NotBuilt)
 }
 
-/// What `f` gives, or the first line of what it panicked with: that is how the bindings say that a
-/// library cannot be found. Nothing is printed.
+/// What `f` gives, or what it panicked with: that is how the bindings say that a library cannot be
+/// found, without the thirty names that they looked for. Nothing is printed.
 #[cfg(any(feature = "cuda", test))]
 fn quietly<T>(f: impl FnOnce() -> T + std::panic::UnwindSafe) -> Result<T, String> {
     let hook = std::panic::take_hook();
@@ -50,6 +50,7 @@ fn quietly<T>(f: impl FnOnce() -> T + std::panic::UnwindSafe) -> Result<T, Strin
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
         let first = text.and_then(|text| text.lines().next());
+        let first = first.map(|line| line.split(" - searched").next().unwrap_or(line));
         first.unwrap_or("the bindings panicked").to_owned()
     })
 }
@@ -59,9 +60,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_of_the_bindings_becomes_its_first_line() {
+    fn a_panic_of_the_bindings_becomes_a_short_reason() {
         assert_eq!(quietly(|| 3), Ok(3));
-        let missing = quietly(|| -> u8 { panic!("no library {}\nsearched in many", "cuda") });
-        assert_eq!(missing, Err("no library cuda".to_owned()));
+        let (name, places) = ("\"cuda\"", "[\"libcuda.so\", \"libcuda.so.1\"]. Ensure");
+        let missing = quietly(|| -> u8 { panic!("No {name} - searched for: {places}\nand more") });
+        assert_eq!(missing, Err("No \"cuda\"".to_owned()));
     }
 }
