@@ -363,6 +363,7 @@ mod tests {
                 ..LayerAction::default()
             }],
             seconds: 1.0,
+            seconds_by_part: None,
         };
         let log = [
             record(0, 100, 1, true),

@@ -389,6 +389,7 @@ impl<D: Device + 'static> Compress<D> {
             images: Some(images + trial.images(Effort::Episode, validation, 2)),
             actions: joined(&layers, &joint.layers),
             seconds: start.elapsed().as_secs_f64(),
+            seconds_by_part: None,
         };
         self.state.refined.push(Refined {
             variant: index,

@@ -2,6 +2,7 @@
 
 use super::testing::{Portable, finish, input, settings};
 use super::*;
+use crate::run::EpisodeRecord;
 use shared::blob::Blob;
 
 #[test]
@@ -50,6 +51,37 @@ fn a_toy_network_becomes_a_smaller_blob_that_the_engine_runs() {
         layers.iter().map(points).collect::<Vec<_>>(),
         [(3, 3), (3, 3), (0, 3)]
     );
+}
+
+#[test]
+fn the_log_says_where_an_episodes_time_went() {
+    let root = tempfile::tempdir().expect("a folder");
+    let ui = Ui::new(Verbosity::Quiet);
+    let run = Compress::start(input(), settings(), Portable, root.path(), ui).expect("starts");
+    let dir = run.dir().to_path_buf();
+    finish(run);
+    let log = std::fs::read_to_string(dir.join("log.jsonl")).expect("a log");
+    let records: Vec<EpisodeRecord> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a record"))
+        .collect();
+    for stage in [Stage::Prune, Stage::Quantize] {
+        let parts: Vec<_> = records
+            .iter()
+            .filter(|r| r.stage == stage)
+            .filter_map(|r| Some((r.seconds, r.seconds_by_part?)))
+            .collect();
+        assert!(!parts.is_empty());
+        for (seconds, p) in parts {
+            let each = [p.choose, p.make, p.judge, p.board];
+            assert!(each.iter().all(|s| *s >= 0.0) && p.judge > 0.0, "{p:?}");
+            let sum: f64 = each.iter().sum();
+            assert!(
+                (sum - seconds).abs() < 0.01 + 0.1 * seconds,
+                "{sum} {seconds}"
+            );
+        }
+    }
 }
 
 #[test]

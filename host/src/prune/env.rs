@@ -7,11 +7,12 @@ use crate::lower::{Bits, Prefer, Storage};
 use crate::reward::{Costs, Quality, RewardMode, Targets, clip_action};
 use crate::run::LayerAction;
 use crate::search::{
-    Candidate, Effort, Environment, Latency, MeasureLayer, Price, SearchData, TimedEnvironment,
-    Timings, TrialConfig, episode_seed, price,
+    Candidate, Effort, Environment, Latency, MeasureLayer, Price, SearchData, Spent,
+    TimedEnvironment, Timings, TrialConfig, episode_seed, price,
 };
 use crate::vgg::{LayerShape, TrainConfig, Trainer, Vgg, VggConfig, quality};
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 /// Widths that cycles and SRAM are priced at before stage 2 chooses.
 pub const TIMED: Bits = Bits { w: 8, a: 8 };
@@ -79,6 +80,8 @@ pub struct PruneEnv<'a, M: MeasureLayer + 'static> {
     pub(super) dense_cycles: Vec<u64>,
     /// The dense network's cycles at the widths of flash, relative to those at [`TIMED`].
     pub(super) narrow_ratio: f64,
+    /// Spent on judging so far.
+    judging: Duration,
 }
 
 impl<'a, M: MeasureLayer + 'static> PruneEnv<'a, M> {
@@ -103,6 +106,7 @@ impl<'a, M: MeasureLayer + 'static> PruneEnv<'a, M> {
             features,
             dense_cycles,
             narrow_ratio,
+            judging: Duration::ZERO,
         })
     }
 
@@ -208,6 +212,13 @@ impl<'a, M: MeasureLayer + 'static> PruneEnv<'a, M> {
 impl<M: MeasureLayer + 'static> TimedEnvironment for PruneEnv<'_, M> {
     fn timings(&self) -> Timings {
         (self.latency.known(), self.latency.counts())
+    }
+
+    fn spent(&self) -> Spent {
+        Spent {
+            judging: self.judging,
+            waiting: self.latency.waited(),
+        }
     }
 
     fn begin_finals(&mut self) -> bool {
@@ -353,7 +364,9 @@ impl<M: MeasureLayer + 'static> Environment for PruneEnv<'_, M> {
         // The board works while the candidate trains.
         self.latency.request(&priced.keys);
         let seed = episode_seed(setup.seed, STAGE, episode);
+        let start = Instant::now();
         let judged = judge(&small, &setup.trial.with(effort), &setup.data, seed)?;
+        self.judging += start.elapsed();
         let costs = priced.with_cycles(&self.latency.costs(&priced.keys)?);
         Ok(Candidate {
             actions: actions.to_vec(),

@@ -12,12 +12,13 @@ use crate::nn::OptimizerKind;
 use crate::reward::{Costs, Targets};
 use crate::run::LayerAction;
 use crate::search::{
-    Candidate, Effort, Environment, Latency, LayerCost, LayerKey, MeasureLayer, SearchData,
+    Candidate, Effort, Environment, Latency, LayerCost, LayerKey, MeasureLayer, SearchData, Spent,
     TimedEnvironment, Timings, TrialConfig, episode_seed, price, price_net, store_net,
 };
 use crate::vgg::{LayerKind, LayerShape, TrainConfig, Trainer, quality_of};
 use candle_core::Device;
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 /// Number of this stage in seeds.
 const STAGE: u64 = 2;
@@ -73,6 +74,8 @@ pub struct QuantEnv<'a, M: MeasureLayer + 'static> {
     features: Vec<Vec<f32>>,
     /// Cycles of layer `i` at weight width `w_widths[k]`, 8-bit activations.
     pub(super) cycles_by_width: Vec<Vec<u64>>,
+    /// Spent on training and judging so far.
+    judging: Duration,
 }
 
 impl<'a, M: MeasureLayer + 'static> QuantEnv<'a, M> {
@@ -95,6 +98,7 @@ impl<'a, M: MeasureLayer + 'static> QuantEnv<'a, M> {
             density,
             features: vec![],
             cycles_by_width: vec![],
+            judging: Duration::ZERO,
         };
         env.cycles_by_width = env.measure_widths()?;
         env.features = env.features();
@@ -295,6 +299,13 @@ impl<M: MeasureLayer + 'static> TimedEnvironment for QuantEnv<'_, M> {
     fn timings(&self) -> Timings {
         (self.latency.known(), self.latency.counts())
     }
+
+    fn spent(&self) -> Spent {
+        Spent {
+            judging: self.judging,
+            waiting: self.latency.waited(),
+        }
+    }
 }
 
 impl<M: MeasureLayer + 'static> Environment for QuantEnv<'_, M> {
@@ -362,6 +373,7 @@ impl<M: MeasureLayer + 'static> Environment for QuantEnv<'_, M> {
         let expected = self.price(&bits)?;
         // The board works while the candidate trains; encodings may still change.
         self.latency.request(&expected.keys);
+        let (start, waited) = (Instant::now(), self.latency.waited());
         let (net, costs) = self.stored(&bits, episode, &trial)?;
         let judged = self.setup.data.validation;
         let n = judged.len().min(trial.validation_images);
@@ -369,6 +381,8 @@ impl<M: MeasureLayer + 'static> Environment for QuantEnv<'_, M> {
         let scaled: Vec<f32> = logits.iter().map(|&l| l as f32 * net.logit_scale).collect();
         let labels = judged.labels[..n].iter().copied();
         let quality = quality_of(&scaled, labels, net.classes());
+        let waited = self.latency.waited() - waited;
+        self.judging += start.elapsed().saturating_sub(waited);
         let actions = self.actions_of(&bits);
         let folded = &self.setup.network.network;
         let layers = bits.iter().enumerate().map(|(i, b)| LayerAction {

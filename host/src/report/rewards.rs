@@ -6,7 +6,7 @@ use super::{
     svg::{Drawing, Mark, Scale},
     units::{escape, percent},
 };
-use crate::run::{EpisodeRecord, Stage};
+use crate::run::{EpisodeRecord, EpisodeSeconds, Stage};
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 270.0;
@@ -85,7 +85,34 @@ fn chart(records: &[&EpisodeRecord], stage: Stage) -> String {
         escape(&last.agent)
     );
     let label = format!("Line chart: reward by episode, {}", stage.label());
-    figure(&d.finish(&label), &caption)
+    figure(&d.finish(&label), &format!("{caption}{}", pace(records)))
+}
+
+/// How many policies were judged a minute, and where an episode's time went on average; nothing where
+/// the log does not say it. The first episode is left out: the board is asked most then.
+fn pace(records: &[&EpisodeRecord]) -> String {
+    let judged = records.iter().skip(1).filter_map(|r| {
+        let parts = r.seconds_by_part?;
+        Some((r.seconds, parts))
+    });
+    let judged: Vec<(f64, EpisodeSeconds)> = judged.collect();
+    let n = judged.len() as f64;
+    let total: f64 = judged.iter().map(|(seconds, _)| seconds).sum();
+    if total <= 0.0 {
+        return String::new();
+    }
+    let mean = |part: fn(&EpisodeSeconds) -> f64| {
+        judged.iter().map(|(_, parts)| part(parts)).sum::<f64>() / n
+    };
+    format!(
+        " {:.0} policies judged a minute; seconds each: {:.2} to choose, {:.2} to make it, {:.2} to judge it, \
+         {:.2} waiting for the board.",
+        60.0 * n / total,
+        mean(|p| p.choose),
+        mean(|p| p.make),
+        mean(|p| p.judge),
+        mean(|p| p.board)
+    )
 }
 
 fn best_so_far(d: &mut Drawing, records: &[&EpisodeRecord], x: &Scale, y: &Scale) {

@@ -9,7 +9,8 @@ use super::*;
 use crate::{
     reward::{Costs, Merit, Quality, Reward, Score},
     run::{
-        BrokenImage, LayerAction, LayerFigures, Loss, NetworkFigures, PolicyLayer, testing::config,
+        BrokenImage, EpisodeSeconds, LayerAction, LayerFigures, Loss, NetworkFigures, PolicyLayer,
+        testing::config,
     },
 };
 
@@ -74,6 +75,12 @@ fn episodes(
                     ..LayerAction::default()
                 }],
                 seconds: 3.2,
+                seconds_by_part: Some(EpisodeSeconds {
+                    choose: 0.3,
+                    make: 0.4,
+                    judge: 2.1,
+                    board: 0.4,
+                }),
             }
         })
         .collect()
@@ -436,6 +443,15 @@ fn whatever_stands_in_the_files_is_escaped() {
     let html = render(&data);
     check_well_formed(&html);
     assert!(!html.contains("<script"));
+}
+
+#[test]
+fn the_pace_of_a_search_is_told_where_the_log_has_it() {
+    let mut data = synthetic();
+    let told = "19 policies judged a minute; seconds each: 0.30 to choose";
+    assert!(render(&data).contains(told));
+    data.log.iter_mut().for_each(|r| r.seconds_by_part = None);
+    assert!(!render(&data).contains("policies judged a minute"));
 }
 
 #[test]

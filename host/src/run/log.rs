@@ -129,6 +129,7 @@ mod tests {
             images: None,
             actions: Vec::new(),
             seconds: 1.5,
+            seconds_by_part: None,
         }
     }
 

@@ -50,7 +50,7 @@ pub use log::EpisodeLog;
 pub use pareto::{FrontPoint, pareto_front};
 pub use policy::{LayerFigures, Policy, PolicyLayer};
 pub use progress::{PartTimer, Progress, Stage};
-pub use record::{EpisodeRecord, LayerAction};
+pub use record::{EpisodeRecord, EpisodeSeconds, LayerAction};
 pub use sensitivity::{LayerSensitivity, Loss};
 pub use storage::StoredFigures;
 pub use summary::{NetworkFigures, Summary};

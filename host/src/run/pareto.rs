@@ -86,6 +86,7 @@ mod tests {
             images: None,
             actions: vec![],
             seconds: 0.0,
+            seconds_by_part: None,
         }
     }
 

@@ -148,6 +148,7 @@ mod tests {
 
     #[test]
     fn time_counts_for_one_part_and_survives_a_resume() {
+        let start = Instant::now();
         let mut timer = PartTimer::default();
         timer.switch("search");
         let answer = timer.time("board", || {
@@ -157,10 +158,12 @@ mod tests {
         assert_eq!(answer, 42);
         sleep(Duration::from_millis(10));
         timer.pause();
+        let ran = start.elapsed().as_secs_f64();
         sleep(Duration::from_millis(30));
         let saved = timer.seconds();
-        assert!(saved["board"] >= 0.03);
-        assert!(saved["search"] >= 0.01 && saved["search"] < saved["board"]);
+        assert!(saved["board"] >= 0.03 && saved["search"] >= 0.01);
+        // No time counts twice, and none of the pause; how long a sleep takes is the machine's affair.
+        assert!(saved["board"] + saved["search"] <= ran, "{saved:?} of {ran}");
         let mut resumed = PartTimer::resume(saved.clone());
         resumed.time("board", || sleep(Duration::from_millis(5)));
         assert!(resumed.seconds()["board"] >= saved["board"] + 0.005);

@@ -24,7 +24,7 @@ pub struct LayerAction {
     pub a_bits: Option<u8>,
 }
 
-/// One episode. All but [`Self::seconds`] is the same for the same seed, broken or unbroken.
+/// One episode. All but [`Self::seconds`] and their parts is the same for the same seed, broken or unbroken.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpisodeRecord {
     /// Which search, [`Stage::Prune`] or [`Stage::Quantize`]; variants of the refinement
@@ -64,4 +64,20 @@ pub struct EpisodeRecord {
     pub actions: Vec<LayerAction>,
     /// Wall-clock seconds of the episode.
     pub seconds: f64,
+    /// Where they went, where the episode was one of a search and its policy was judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_by_part: Option<EpisodeSeconds>,
+}
+
+/// Wall-clock seconds of an episode's parts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EpisodeSeconds {
+    /// The agent's choice, fitted to the budgets.
+    pub choose: f64,
+    /// The candidate, made and priced, and what the agent learns of it.
+    pub make: f64,
+    /// Its short training, where there is one, and its judgement on validation pictures.
+    pub judge: f64,
+    /// Waiting for the board, in all of them.
+    pub board: f64,
 }

@@ -9,6 +9,7 @@ use shared::spec::LayerSpec;
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Everything that decides a layer's cycles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -101,6 +102,7 @@ pub struct Latency<M: MeasureLayer + 'static> {
     known: HashMap<LayerKey, Option<LayerCost>>,
     measured: usize,
     from_table: usize,
+    waited: Duration,
 }
 
 impl<M: MeasureLayer + 'static> Latency<M> {
@@ -130,6 +132,7 @@ impl<M: MeasureLayer + 'static> Latency<M> {
             known: HashMap::new(),
             measured: 0,
             from_table: 0,
+            waited: Duration::ZERO,
         }
     }
 
@@ -152,7 +155,16 @@ impl<M: MeasureLayer + 'static> Latency<M> {
     /// The board's first error.
     pub fn costs(&mut self, keys: &[LayerKey]) -> anyhow::Result<Vec<LayerCost>> {
         self.request(keys);
-        keys.iter().map(|key| self.wait_for(key)).collect()
+        let start = Instant::now();
+        let costs = keys.iter().map(|key| self.wait_for(key)).collect();
+        self.waited += start.elapsed();
+        costs
+    }
+
+    /// How long [`Self::costs`] has waited for the board so far.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        self.waited
     }
 
     fn wait_for(&mut self, wanted: &LayerKey) -> anyhow::Result<LayerCost> {

@@ -24,6 +24,7 @@ pub use trial::{SearchData, TrialConfig, episode_seed};
 use crate::reward::{Costs, Quality, Score};
 use crate::run::LayerAction;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// A network that an agent walks, a step at a time, and what its choices come to.
 pub trait Environment {
@@ -83,10 +84,35 @@ pub trait TimedEnvironment: Environment {
     /// Timings known so far, and how many were measured and how many came from the table.
     fn timings(&self) -> Timings;
 
+    /// How long candidates were judged and the board was waited for, over all episodes so far.
+    fn spent(&self) -> Spent {
+        Spent::default()
+    }
+
     /// Takes the budgets of the finals, where they are others than those of the episodes.
     /// Returns whether they are: policies have then to be projected anew.
     fn begin_finals(&mut self) -> bool {
         false
+    }
+}
+
+/// What [`TimedEnvironment::spent`] gives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// On short trainings and judgements.
+    pub judging: Duration,
+    /// Waiting for the board.
+    pub waiting: Duration,
+}
+
+impl Spent {
+    /// Seconds judged and waited since `before`.
+    fn since(self, before: Self) -> (f64, f64) {
+        let seconds = |now: Duration, then: Duration| now.saturating_sub(then).as_secs_f64();
+        (
+            seconds(self.judging, before.judging),
+            seconds(self.waiting, before.waiting),
+        )
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Best, Candidate, Effort, TimedEnvironment};
 use crate::agent::{Agent, Transition};
 use crate::reward::Reward;
-use crate::run::{EpisodeRecord, Stage};
+use crate::run::{EpisodeRecord, EpisodeSeconds, Stage};
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -61,6 +61,19 @@ impl Found {
     }
 }
 
+/// Where the time since `start` went, of which the choice took `chosen.0` seconds, `chosen.1` of them
+/// waiting; judged and waited in all: `spent`.
+fn parts(start: Instant, chosen: (f64, f64), (judge, board): (f64, f64)) -> EpisodeSeconds {
+    let choose = chosen.0 - chosen.1;
+    let rest = start.elapsed().as_secs_f64() - choose - judge - board;
+    EpisodeSeconds {
+        choose,
+        make: rest.max(0.0),
+        judge,
+        board,
+    }
+}
+
 /// Runs the episodes that `agent` has not run yet; `found` is what an earlier part found.
 ///
 /// A policy that was judged before is not judged again: the agent gets the same reward, and
@@ -83,7 +96,9 @@ pub fn run_stage(
 ) -> anyhow::Result<()> {
     while agent.episode() < run.episodes {
         let (start, episode) = (Instant::now(), agent.episode());
+        let begun = env.spent();
         let applied = walk(env, agent, episode)?;
+        let chosen = (start.elapsed().as_secs_f64(), env.spent().since(begun).1);
         let known = found.known(&applied).cloned();
         let new = known.is_none();
         let prior = if episode == 0 { run.prior } else { 0 };
@@ -114,6 +129,7 @@ pub fn run_stage(
             images: Some(images),
             actions: candidate.layers.clone(),
             seconds: start.elapsed().as_secs_f64(),
+            seconds_by_part: new.then(|| parts(start, chosen, env.spent().since(begun))),
         };
         if new {
             found.judged.push(Best {

@@ -23,6 +23,7 @@ fn episode(folder: &mut RunFolder, i: usize) {
         images: None,
         actions: Vec::new(),
         seconds: 0.0,
+        seconds_by_part: None,
     };
     folder.log(&record).unwrap();
 }
