@@ -163,7 +163,10 @@ mod tests {
         let saved = timer.seconds();
         assert!(saved["board"] >= 0.03 && saved["search"] >= 0.01);
         // No time counts twice, and none of the pause; how long a sleep takes is the machine's affair.
-        assert!(saved["board"] + saved["search"] <= ran, "{saved:?} of {ran}");
+        assert!(
+            saved["board"] + saved["search"] <= ran,
+            "{saved:?} of {ran}"
+        );
         let mut resumed = PartTimer::resume(saved.clone());
         resumed.time("board", || sleep(Duration::from_millis(5)));
         assert!(resumed.seconds()["board"] >= saved["board"] + 0.005);
