@@ -100,7 +100,7 @@ impl DdpgConfig {
 
     /// relu(W_s·s + W_a·a) is one layer over the concatenation of s and a.
     fn critic_sizes(&self) -> [usize; 4] {
-        let input = self.state_dim + self.action_dim;
+        let input = self.state_dim.saturating_add(self.action_dim);
         [input, self.hidden, self.hidden, 1]
     }
 }

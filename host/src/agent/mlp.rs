@@ -38,9 +38,13 @@ impl Trace {
 /// Gradients laid out as [`Mlp::parameters`].
 pub type Gradients = Vec<f32>;
 
-/// Number of parameters of a network with these layer sizes.
+/// Number of parameters of a network with these layer sizes; the largest number there is where they
+/// are no sizes of anything, as in a saved agent that was tampered with.
 pub(super) fn parameter_count(sizes: &[usize]) -> usize {
-    sizes.windows(2).map(|w| (w[0] + 1) * w[1]).sum()
+    let counts = sizes
+        .windows(2)
+        .map(|w| w[0].saturating_add(1).saturating_mul(w[1]));
+    counts.fold(0, usize::saturating_add)
 }
 
 impl Mlp {

@@ -156,9 +156,21 @@ fn a_damaged_state_is_refused() {
     let AgentState::Ddpg(state) = AgentKind::Ddpg.build(4, 2, STEPS, 30, 1).save() else {
         unreachable!()
     };
-    let error = Ddpg::load(state.with_hidden(299)).unwrap_err();
+    let error = Ddpg::load(state.clone().with_hidden(299)).unwrap_err();
     assert!(
         matches!(error, AgentError::Shape { what: "actor", .. }),
+        "{error}"
+    );
+    // Found by fuzzing: sizes whose product is no number.
+    let error = Ddpg::load(state.with_hidden(usize::MAX)).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            AgentError::Shape {
+                expected: usize::MAX,
+                ..
+            }
+        ),
         "{error}"
     );
 }
