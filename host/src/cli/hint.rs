@@ -202,7 +202,7 @@ fn data(error: &DataError) -> String {
         E::Truncated { .. } | E::Parquet { .. } | E::Decode { .. } | E::CutShort { .. } => {
             "copy or download the file again; nothing was changed".into()
         }
-        E::ImageSize { .. } => {
+        E::ImageSize { .. } | E::TooLarge { .. } => {
             "`--crop SIDE`, which takes pictures of any size, or resize them to one".into()
         }
         E::Empty { .. } => "check that the pictures are .png or .jpg files".into(),

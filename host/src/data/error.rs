@@ -58,6 +58,18 @@ pub enum DataError {
         /// `[h, w, c]` of the first picture.
         expected: [usize; 3],
     },
+    /// Pictures that are too large to be held whole, all of them.
+    #[error("picture 0 of {path} has {w}x{h} pixels; sets of at most {most}x{most} are held whole")]
+    TooLarge {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its width.
+        w: usize,
+        /// Its height.
+        h: usize,
+        /// The longest side.
+        most: usize,
+    },
     /// A picture that does not decode.
     #[error("cannot decode picture {row} of {path}: {source}")]
     Decode {

@@ -109,6 +109,10 @@ fn is_picture(path: &Path) -> bool {
     extension.is_some_and(|e| e == "png" || e == "jpg" || e == "jpeg")
 }
 
+/// Longest side of pictures that are held whole: as long as `--crop` makes them at most. A file of a
+/// few kilobytes may say that it has thousands of pictures of hundreds of megabytes.
+const LONGEST_SIDE: usize = 1024;
+
 /// Decodes pictures, which must all have the size of the first, to `[n, h, w, c]`; one with
 /// colour among grey ones makes all of them have three channels.
 pub(super) fn decode_all(
@@ -119,9 +123,18 @@ pub(super) fn decode_all(
         return Err(DataError::Empty { path: path.into() });
     };
     let first = decode(path, 0, first)?;
+    let (w, h) = (first.width() as usize, first.height() as usize);
+    if w.max(h) > LONGEST_SIDE {
+        return Err(DataError::TooLarge {
+            path: path.into(),
+            w,
+            h,
+            most: LONGEST_SIDE,
+        });
+    }
     let color = first.color().has_color() || files.iter().any(|f| has_color(f));
     let channels = if color { 3 } else { 1 };
-    let expected = [first.height() as usize, first.width() as usize, channels];
+    let expected = [h, w, channels];
     let mut pixels = zeros(expected, files.len()).map_err(DataError::io(path))?;
     pixels
         .par_chunks_mut(pixels_of(expected))
@@ -175,5 +188,25 @@ mod tests {
             assert_eq!(error.kind(), std::io::ErrorKind::OutOfMemory);
         }
         assert_eq!(zeros([2, 3, 3], 2).expect("some"), vec![0; 36]);
+    }
+
+    #[test]
+    fn pictures_that_only_a_crop_makes_use_of_are_not_held_whole() {
+        let picture = |w, h| {
+            let mut png = std::io::Cursor::new(Vec::new());
+            let white = image::GrayImage::from_pixel(w, h, image::Luma([255]));
+            white
+                .write_to(&mut png, image::ImageFormat::Png)
+                .expect("written");
+            png.into_inner()
+        };
+        let (path, longest) = (Path::new("set"), LONGEST_SIDE as u32);
+        let (pixels, size) = decode_all(path, &[picture(longest, 1)]).expect("held");
+        assert_eq!((pixels.len(), size), (LONGEST_SIDE, [1, LONGEST_SIDE, 1]));
+        let error = decode_all(path, &[picture(2, longest + 1)]).expect_err("refused");
+        assert_eq!(
+            error.to_string(),
+            "picture 0 of set has 2x1025 pixels; sets of at most 1024x1024 are held whole"
+        );
     }
 }
