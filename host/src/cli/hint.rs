@@ -239,7 +239,7 @@ fn vgg(error: &VggError) -> Option<Advice> {
         E::Memory { fits, .. } => (
             None,
             match fits {
-                Some(batch) => format!("`--batch {batch}`, the most that fits"),
+                Some(batch) => format!("`--batch {batch}` (of `compress`: `--finetune-batch`), the most that fits"),
                 None => "a smaller network or more memory: not even one picture fits".into(),
             },
         ),

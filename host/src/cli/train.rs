@@ -5,9 +5,9 @@ mod pictures;
 use super::device::DeviceArgs;
 use super::output::Output;
 use super::{INTERRUPTED, interrupt_flag, units};
+use crate::compress::check_memory;
 use crate::data::Crop;
 use crate::nn::{Rng, write_atomically};
-use crate::run::memory;
 use crate::vgg::{Progress, TrainConfig, TrainOutcome, Trainer, Vgg, VggConfig};
 use anyhow::{Context, Result, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -113,11 +113,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
         None => fresh(args, &out)?,
     };
     let device = args.device.open()?;
-    if let (true, Some(available)) = (device.is_cpu(), memory::available_bytes()) {
-        let training = &settings.training;
-        let network = &settings.network;
-        network.check_memory(training.batch, training.optimizer, available)?;
-    }
+    check_memory(&settings.network, &settings.training, &device)?;
     let seed = settings.training.seed;
     let mut net = Vgg::new(settings.network.clone(), &mut Rng::new(seed), &device)?;
     let session = Session {

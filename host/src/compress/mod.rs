@@ -40,7 +40,7 @@ pub use fidelity::{Fidelity, FidelityJob, kendall_tau};
 pub use lowered::{Lowered, post_training_8bit};
 pub use settings::{Budgets, FineTune, Refine, SearchSettings, Settings};
 pub use state::{Control, RankingChoice, State};
-pub use training::memory_warning;
+pub use training::{check_memory, memory_warning};
 pub use ui::{Bar, Ui, Verbosity};
 
 use crate::agent::{Agent, AgentState};

@@ -107,7 +107,7 @@ pub fn memory_warning(network: &VggConfig, batch: usize, available: u64) -> Opti
         return None;
     };
     let fits = match fits {
-        Some(batch) => format!("`--finetune-batch {batch}` fits in any case"),
+        Some(batch) => format!("by the same estimate `--finetune-batch {batch}` would fit"),
         None => "no batch fits the given network".to_owned(),
     };
     Some(format!(

@@ -95,3 +95,5 @@ pub fn write(dir: &Path) -> Result<PathBuf, RunError> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod well_formed;
