@@ -23,6 +23,7 @@ mod stream;
 mod stream_tests;
 #[cfg(test)]
 pub(crate) mod testing;
+mod thrift;
 
 pub use batch::{Augment, Normalization, augmented_batch, plain_batch};
 pub use crop::Crop;

@@ -1,7 +1,7 @@
 //! The Hugging Face image layout: a struct column `img` (or `image`) with the encoded
 //! `bytes` and their `path`, an integer column `label`, and our optional column `row`.
 
-use super::{DataError, Dataset, folder::decode_all};
+use super::{DataError, Dataset, folder::decode_all, thrift};
 use ::parquet::basic::Type as PhysicalType;
 use ::parquet::column::reader::get_typed_column_reader;
 use ::parquet::data_type::{ByteArrayType, DataType, Int32Type, Int64Type};
@@ -97,6 +97,7 @@ pub(super) struct Table<'a> {
 impl<'a> Table<'a> {
     pub fn open(path: &'a Path) -> Result<Self, DataError> {
         let file = File::open(path).map_err(DataError::io(path))?;
+        thrift::check_footer(path).map_err(|e| DataError::parquet(path, e))?;
         let open = || SerializedFileReader::new(file).map_err(|e| DataError::parquet(path, e));
         let reader = guarded(path, open)?;
         Ok(Self { path, reader })
@@ -186,6 +187,10 @@ impl<'a> Table<'a> {
         values: &mut Vec<T::T>,
     ) -> Result<usize, DataError> {
         let fail = |e| DataError::parquet(self.path, e);
+        let metadata = self.reader.metadata().row_group(group);
+        let (start, length) = metadata.column(leaf).byte_range();
+        thrift::check_pages(self.path, start, length)
+            .map_err(|e| DataError::parquet(self.path, e))?;
         let group = self.reader.get_row_group(group).map_err(fail)?;
         let column = group.get_column_reader(leaf).map_err(fail)?;
         let mut column = get_typed_column_reader::<T>(column);
