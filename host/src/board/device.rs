@@ -42,6 +42,8 @@ pub(super) struct Device<L> {
     pub(super) blob: Option<Vec<u8>>,
     /// Bytes that have come and are no whole frame yet.
     received: Vec<u8>,
+    /// Greetings since the start that were not answered.
+    greetings: u32,
     /// How long a reply may take.
     reply_timeout: Duration,
     /// How long a start-up may take.
@@ -66,6 +68,7 @@ impl<L: Link> Device<L> {
             loaded: false,
             blob: None,
             received: Vec::new(),
+            greetings: 0,
             reply_timeout: REPLY_TIMEOUT,
             start_up: START_UP,
         }
@@ -99,14 +102,19 @@ impl<L: Link> Device<L> {
     /// Asks until the firmware answers: what comes before it listens is lost.
     fn greet(&mut self) -> Result<Hello, BoardError> {
         let started = Instant::now();
+        self.greetings = 0;
         loop {
             // A zero ends whatever half a frame the firmware may have.
             self.link.send(&[0])?;
+            self.greetings += 1;
             match self.exchange(&Request::Hello, ASK_AGAIN.min(self.start_up)) {
                 Ok(Answer {
                     reply: Reply::Hello(hello),
                     ..
-                }) => return Ok(hello),
+                }) => {
+                    self.greetings -= 1;
+                    return Ok(hello);
+                }
                 Ok(answer) => return Err(self.unexpected("hello", &answer.reply)),
                 Err(BoardError::Silent { .. }) if started.elapsed() < self.start_up => {}
                 Err(e) => return Err(e),
@@ -201,14 +209,23 @@ impl<L: Link> Device<L> {
                 if frame.is_empty() {
                     continue;
                 }
-                let reply =
-                    message::decode::<Reply>(&mut frame).map_err(|error| BoardError::Frame {
-                        board: self.name.clone(),
-                        error,
-                    })?;
-                if is_late(request, &reply) {
-                    continue;
-                }
+                let reply = match message::decode::<Reply>(&mut frame) {
+                    Ok(reply) if is_late(request, &reply) => {
+                        let greeted = matches!(reply, Reply::Hello(_));
+                        self.greetings = self.greetings.saturating_sub(u32::from(greeted));
+                        continue;
+                    }
+                    Ok(reply) => reply,
+                    // A slow host may have dropped the first half of it.
+                    Err(_) if self.late_greetings(request) > 0 => {
+                        self.greetings -= 1;
+                        continue;
+                    }
+                    Err(error) => {
+                        let board = self.name.clone();
+                        return Err(BoardError::Frame { board, error });
+                    }
+                };
                 return Ok(Answer {
                     reply,
                     intervals: self.link.intervals()?,
@@ -228,6 +245,12 @@ impl<L: Link> Device<L> {
             waited: timeout,
             log: self.link.log(),
         })
+    }
+
+    /// Answers to earlier greetings that are still under way while `request` is asked.
+    fn late_greetings(&self, request: &Request) -> u32 {
+        let its_own = matches!(request, Request::Hello);
+        self.greetings.saturating_sub(u32::from(its_own))
     }
 
     fn oversized(&self, request: &Request) -> BoardError {

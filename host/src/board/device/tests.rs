@@ -9,6 +9,9 @@ struct Scripted {
     answers: VecDeque<Vec<Reply>>,
     loads: Vec<Option<Vec<u8>>>,
     waiting: Vec<u8>,
+    /// Bytes of the first answer that come at once; the others after the next request.
+    at_once: Option<usize>,
+    slow: bool,
 }
 
 impl Link for Scripted {
@@ -21,6 +24,7 @@ impl Link for Scripted {
         if bytes == [0] {
             return Ok(());
         }
+        self.slow = false;
         for reply in self.answers.pop_front().unwrap_or_default() {
             let (mut scratch, mut frame) = (vec![0; MAX_REPLY], vec![0; MAX_REPLY]);
             let len = encode(&reply, &mut scratch, &mut frame).unwrap();
@@ -30,6 +34,14 @@ impl Link for Scripted {
     }
 
     fn receive(&mut self, bytes: &mut Vec<u8>) -> Result<(), BoardError> {
+        if let Some(at_once) = self.at_once.take_if(|_| !self.waiting.is_empty()) {
+            bytes.extend(self.waiting.drain(..at_once));
+            self.slow = true;
+            return Ok(());
+        }
+        if self.slow {
+            return Ok(());
+        }
         if self.waiting.is_empty() {
             return Err(BoardError::Qemu("silence".into()));
         }
@@ -62,6 +74,8 @@ fn device(answers: &[&[Reply]]) -> Device<Scripted> {
         answers,
         loads: Vec::new(),
         waiting: Vec::new(),
+        at_once: None,
+        slow: false,
     };
     let spec = crate::board::spec::find("stm32f405").unwrap().0;
     let network_limit = spec.blob.bytes;
@@ -83,6 +97,24 @@ fn late_greetings_are_passed_over() {
     let again = [hello(7, true), stack()];
     let mut device = device(&[&[hello(7, true)], &again]);
     assert_eq!(device.stack().unwrap().used, 3);
+}
+
+#[test]
+fn a_greetings_answer_that_was_cut_in_two_is_passed_over() {
+    // The host asked again in the middle of the answer, and dropped its first half.
+    let mut device = device(&[&[hello(7, true)], &[hello(7, true)], &[stack()]]);
+    device.link.at_once = Some(9);
+    assert_eq!(device.stack().unwrap().used, 3);
+    assert_eq!(device.link.loads.len(), 1, "no restart");
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_is_an_error() {
+    let mut device = device(&[&[hello(7, true)], &[stack()]]);
+    device.stack().unwrap();
+    device.link.waiting = vec![7, 7, 7, 0];
+    let error = device.stack().unwrap_err();
+    assert!(matches!(error, BoardError::Frame { .. }), "{error}");
 }
 
 #[test]
