@@ -26,6 +26,8 @@ const REWARD_CLIP: f32 = 3.0;
 const ELITE: usize = 3;
 /// Replay length in episodes, as AMC's.
 const REPLAY_EPISODES: usize = 100;
+/// Growth of the noise each time an episode's policy was judged before: 0.05 is 0.5 after six.
+const WIDEN: f32 = 1.5;
 /// From this many episodes on, the actor takes smaller steps.
 const LONG_SEARCH: usize = 300;
 
@@ -230,6 +232,12 @@ impl Agent for Ddpg {
 
     fn begin_episode(&mut self) {
         self.state.sigma = self.state.config.schedule.sigma(self.state.episode);
+    }
+
+    fn begin_again(&mut self, again: usize) -> bool {
+        // Uniform actions cannot be spread further.
+        self.state.sigma = self.state.sigma.map(|sigma| (sigma * WIDEN).min(1.0));
+        again <= super::AGAIN
     }
 
     fn act(&mut self, state: &[f32]) -> Vec<f32> {

@@ -41,6 +41,10 @@ pub struct Transition {
     pub action: Vec<f32>,
 }
 
+/// How often an agent that draws its actions is asked again for a policy that was not judged
+/// before.
+const AGAIN: usize = 8;
+
 /// What chooses the actions of a search.
 pub trait Agent: Send {
     /// Name for logs and reports, such as `"ddpg"`.
@@ -48,6 +52,13 @@ pub trait Agent: Send {
 
     /// Starts an episode: fixes its exploration.
     fn begin_episode(&mut self);
+
+    /// Starts the same episode over, for the `again`-th time from 1: what its actions came to was
+    /// judged before. Returns whether it will act otherwise this time.
+    fn begin_again(&mut self, again: usize) -> bool {
+        let _ = again;
+        false
+    }
 
     /// The action for one step, `[action_dim]`, each in `[0, 1]`.
     ///

@@ -46,6 +46,10 @@ impl Agent for Random {
 
     fn begin_episode(&mut self) {}
 
+    fn begin_again(&mut self, again: usize) -> bool {
+        again <= super::AGAIN
+    }
+
     fn act(&mut self, _state: &[f32]) -> Vec<f32> {
         uniform(self.state.action_dim, &mut self.state.rng)
     }

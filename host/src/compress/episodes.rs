@@ -73,7 +73,8 @@ impl Search<'_> {
                        agent: &dyn Agent,
                        found: &Found| {
             let timings = env.timings();
-            bar.set(record.episode + 1, &summary_of(found.best(), timings.1));
+            let done = (record.episode + 1).min(self.episodes);
+            bar.set(done, &summary_of(found.best(), timings.1));
             keeper.keep(record, agent, found, timings)?;
             stopped = interrupt::requested() && record.episode + 1 < self.episodes;
             Ok(if stopped {

@@ -357,6 +357,11 @@ impl<M: MeasureLayer + 'static> Environment for QuantEnv<'_, M> {
         Ok(w.map(|w| self.flat(w)))
     }
 
+    fn rescue(&mut self, actions: &[Vec<f32>]) -> anyhow::Result<Option<Vec<Vec<f32>>>> {
+        let nearer = self.rescued(self.bits(actions))?;
+        Ok(nearer.map(|bits| self.actions_of(&bits)))
+    }
+
     fn images(&self, effort: Effort) -> u64 {
         let validation = self.setup.data.validation.len();
         self.setup.trial.images(effort, validation, 0)

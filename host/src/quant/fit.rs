@@ -5,7 +5,8 @@
 //! allow; single raises then use what is left. Without it, actions are widths, and the ones
 //! with the least predicted loss are lowered until the bytes fit. Either way, where the
 //! measured cycles are over their budget, single widths are changed, up or down by any number
-//! of bits, as long as that was measured to help.
+//! of bits, as long as that was measured to help; where that is not enough, they become those of
+//! the flattest network that meets the budgets, one by one, until these do.
 
 use super::env::QuantEnv;
 use super::sensitivity::Sensitivity;
@@ -113,12 +114,32 @@ impl<M: MeasureLayer + 'static> QuantEnv<'_, M> {
         }
     }
 
-    /// Changes single widths, the one with the least predicted loss per cycle saved first,
-    /// while the measured cycles are over their budget and a change was measured to help.
-    pub(super) fn lowered_to_cycles(&mut self, mut bits: Vec<Bits>) -> anyhow::Result<Vec<Bits>> {
+    /// Brings the measured cycles below their budget, if there is a way: by single widths, else
+    /// towards the flattest network that meets the budgets.
+    pub(super) fn lowered_to_cycles(&mut self, bits: Vec<Bits>) -> anyhow::Result<Vec<Bits>> {
         let Some(limit) = self.setup.targets.cycles else {
             return Ok(bits);
         };
+        let bits = self.changed_singly(bits, limit)?;
+        if self.cycles(&bits)? <= limit {
+            return Ok(bits);
+        }
+        let nearer = self.towards_flattest(bits.clone(), limit, Self::measured)?;
+        Ok(nearer.unwrap_or(bits))
+    }
+
+    /// Widths near to `bits` that meet the budgets as the network is really stored, whose bytes and
+    /// encodings fitting only expects: `None` where the flattest do not either.
+    pub(super) fn rescued(&mut self, bits: Vec<Bits>) -> anyhow::Result<Option<Vec<Bits>>> {
+        let limit = self.setup.targets.cycles.unwrap_or(u64::MAX);
+        self.towards_flattest(bits, limit, |env, bits| {
+            env.untrained_costs(&env.actions_of(bits))
+        })
+    }
+
+    /// Changes single widths, the one with the least predicted loss per cycle saved first,
+    /// while the measured cycles are over `limit` and a change was measured to help.
+    fn changed_singly(&mut self, mut bits: Vec<Bits>, limit: u64) -> anyhow::Result<Vec<Bits>> {
         loop {
             let now = self.cycles(&bits)?;
             if now <= limit {
@@ -147,6 +168,47 @@ impl<M: MeasureLayer + 'static> QuantEnv<'_, M> {
                 Some((_, next)) => bits = next,
                 None => return Ok(bits),
             }
+        }
+    }
+
+    /// Narrow weights may take more cycles, and wider ones not fit the flash, so single widths can be
+    /// of no help. Takes one after the other from the flattest network that fits, if that meets the
+    /// budgets at its `costs`, until these do.
+    fn towards_flattest(
+        &mut self,
+        mut bits: Vec<Bits>,
+        limit: u64,
+        costs: fn(&mut Self, &[Bits]) -> anyhow::Result<Costs>,
+    ) -> anyhow::Result<Option<Vec<Bits>>> {
+        let flat = self.filled(&self.flat(self.setup.w_widths[0]))?;
+        let flattest = self.changed_singly(flat, limit)?;
+        let targets = self.bytes_and_cycles();
+        if !targets.feasible(&costs(self, &flattest)?) {
+            return Ok(None);
+        }
+        while bits != flattest && !targets.feasible(&costs(self, &bits)?) {
+            let mut best: Option<(f64, Vec<Bits>)> = None;
+            for step in 0..self.steps() {
+                let width = self.width(&flattest, step);
+                if width == self.width(&bits, step) {
+                    continue;
+                }
+                let next = self.with_width(&bits, step, width);
+                let excess = targets.excess(&costs(self, &next)?);
+                if best.as_ref().is_none_or(|(least, _)| excess < *least) {
+                    best = Some((excess, next));
+                }
+            }
+            let Some((_, next)) = best else { break };
+            bits = next;
+        }
+        Ok(Some(bits))
+    }
+
+    fn bytes_and_cycles(&self) -> Targets {
+        Targets {
+            cycles: self.setup.targets.cycles,
+            ..self.bytes()
         }
     }
 

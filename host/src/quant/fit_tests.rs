@@ -133,3 +133,24 @@ fn where_cycles_are_over_widths_that_cost_some_are_raised() {
         "{bits:?}"
     );
 }
+
+#[test]
+fn where_single_widths_do_not_help_they_become_the_flattest() {
+    let [flat, mut late] = [[0.5; 13]; 2];
+    // Flash goes to the last layers, which have the fewest MACs a weight.
+    for (step, action) in late.iter_mut().enumerate() {
+        *action = if step >= 10 { 1.0 } else { 0.0 };
+    }
+    let bytes = flash(180_000);
+    let (_, widest) = fitted(bytes, true, &flat);
+    let (_, over) = fitted(bytes, true, &late);
+    assert!(over.cycles > widest.cycles, "{over:?} {widest:?}");
+    let targets = Targets {
+        cycles: Some(widest.cycles + widest.cycles / 100),
+        ..bytes
+    };
+    let (bits, costs) = fitted(targets, true, &late);
+    assert!(targets.feasible(&costs), "{costs:?} with {bits:?}");
+    let (flattest, _) = fitted(targets, true, &flat);
+    assert_ne!(bits, flattest, "no further than that takes");
+}

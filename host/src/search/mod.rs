@@ -10,6 +10,8 @@ mod finals;
 mod latency;
 mod price;
 mod stage;
+#[cfg(test)]
+mod stage_tests;
 mod stored;
 mod trial;
 
@@ -59,6 +61,16 @@ pub trait Environment {
     /// Where the board fails.
     fn guide(&mut self, episode: usize) -> anyhow::Result<Option<Vec<Vec<f32>>>> {
         let _ = episode;
+        Ok(None)
+    }
+
+    /// Other actions, near to `actions`, that meet budgets which these exceed as they were judged.
+    /// Asked where a whole search found none.
+    ///
+    /// # Errors
+    /// Where the board fails.
+    fn rescue(&mut self, actions: &[Vec<f32>]) -> anyhow::Result<Option<Vec<Vec<f32>>>> {
+        let _ = actions;
         Ok(None)
     }
 

@@ -76,8 +76,11 @@ fn parts(start: Instant, chosen: (f64, f64), (judge, board): (f64, f64)) -> Epis
 
 /// Runs the episodes that `agent` has not run yet; `found` is what an earlier part found.
 ///
-/// A policy that was judged before is not judged again: the agent gets the same reward, and
-/// the episode costs nothing. `observe` sees each episode after the agent has learned from
+/// An agent that draws its actions is asked again for a policy that was not judged before, a few
+/// times ([`Agent::begin_again`]). Where it has no other, the policy is not judged again: the agent
+/// gets the same reward, and the episode costs nothing. Where nothing within the budgets was found,
+/// what the environment makes of the nearest policy ([`Environment::rescue`](super::Environment::rescue))
+/// is judged after the last episode. `observe` sees each episode after the agent has learned from
 /// it (write checkpoints there) and may break off.
 ///
 /// # Errors
@@ -97,7 +100,7 @@ pub fn run_stage(
     while agent.episode() < run.episodes {
         let (start, episode) = (Instant::now(), agent.episode());
         let begun = env.spent();
-        let applied = walk(env, agent, episode)?;
+        let applied = choose(env, agent, episode, found)?;
         let chosen = (start.elapsed().as_secs_f64(), env.spent().since(begun).1);
         let known = found.known(&applied).cloned();
         let new = known.is_none();
@@ -112,44 +115,86 @@ pub fn run_stage(
         let score = run.reward.score(candidate.quality(), &candidate.costs);
         let transitions = transitions(&*env, &candidate.actions);
         agent.end_episode(&transitions, score.reward as f32);
-        let is_best = new && found.best().is_none_or(|b| score.beats(&b.score));
-        let record = EpisodeRecord {
-            stage: run.stage,
+        let judged = Best {
             episode,
-            agent: agent.name().to_string(),
-            reward: score.reward,
-            accuracy: candidate.accuracy,
-            likelihood: candidate.likelihood,
-            costs: candidate.costs,
-            feasible: score.feasible,
-            excess: score.excess,
-            best: is_best,
-            variant: None,
-            cycles_error: None,
-            images: Some(images),
-            actions: candidate.layers.clone(),
-            seconds: start.elapsed().as_secs_f64(),
-            seconds_by_part: new.then(|| parts(start, chosen, env.spent().since(begun))),
+            candidate,
+            score,
         };
+        let mut record = record(run.stage, agent.name(), &judged, images, start);
         if new {
-            found.judged.push(Best {
-                episode,
-                candidate,
-                score,
-            });
+            record.best = found.best().is_none_or(|b| score.beats(&b.score));
+            record.seconds_by_part = Some(parts(start, chosen, env.spent().since(begun)));
+            found.judged.push(judged);
         }
         if observe(env, &record, agent, found)?.is_break() {
-            break;
+            return Ok(());
         }
+    }
+    let start = Instant::now();
+    if let Some(rescued) = rescue(run, env, found)? {
+        let images = env.images(Effort::Episode);
+        let mut record = record(run.stage, agent.name(), &rescued, images, start);
+        record.best = found.best().is_none_or(|b| rescued.score.beats(&b.score));
+        found.judged.push(rescued);
+        let _ = observe(env, &record, agent, found)?;
     }
     Ok(())
 }
 
-/// The actions of an episode, as they are carried out.
-fn walk(
+/// What the environment makes of the policy that is nearest to the budgets, where none meets them.
+fn rescue(
+    run: &StageRun,
+    env: &mut dyn TimedEnvironment,
+    found: &Found,
+) -> anyhow::Result<Option<Best>> {
+    let Some(nearest) = found.best().filter(|b| !b.score.feasible) else {
+        return Ok(None);
+    };
+    let Some(actions) = env.rescue(&nearest.candidate.actions)? else {
+        return Ok(None);
+    };
+    if found.known(&actions).is_some() {
+        return Ok(None);
+    }
+    let candidate = env.evaluate(run.episodes, &actions, Effort::Episode)?;
+    let score = run.reward.score(candidate.quality(), &candidate.costs);
+    Ok(Some(Best {
+        episode: run.episodes,
+        candidate,
+        score,
+    }))
+}
+
+/// An episode for the log; whether it is the best, and where its time went, is not in it.
+fn record(stage: Stage, agent: &str, judged: &Best, images: u64, start: Instant) -> EpisodeRecord {
+    let (candidate, score) = (&judged.candidate, &judged.score);
+    EpisodeRecord {
+        stage,
+        episode: judged.episode,
+        agent: agent.to_string(),
+        reward: score.reward,
+        accuracy: candidate.accuracy,
+        likelihood: candidate.likelihood,
+        costs: candidate.costs,
+        feasible: score.feasible,
+        excess: score.excess,
+        best: false,
+        variant: None,
+        cycles_error: None,
+        images: Some(images),
+        actions: candidate.layers.clone(),
+        seconds: start.elapsed().as_secs_f64(),
+        seconds_by_part: None,
+    }
+}
+
+/// The actions of an episode, as they are carried out: none that were judged before, where the agent
+/// has others. Guides are taken as they are.
+fn choose(
     env: &mut dyn TimedEnvironment,
     agent: &mut dyn Agent,
     episode: usize,
+    found: &Found,
 ) -> anyhow::Result<Vec<Vec<f32>>> {
     agent.begin_episode();
     let guide = if agent.guided() {
@@ -157,11 +202,25 @@ fn walk(
     } else {
         None
     };
+    let mut applied = walk(env, agent, guide.as_deref())?;
+    let mut again = 1;
+    while guide.is_none() && found.known(&applied).is_some() && agent.begin_again(again) {
+        applied = walk(env, agent, None)?;
+        again += 1;
+    }
+    Ok(applied)
+}
+
+fn walk(
+    env: &mut dyn TimedEnvironment,
+    agent: &mut dyn Agent,
+    guide: Option<&[Vec<f32>]>,
+) -> anyhow::Result<Vec<Vec<f32>>> {
     let mut applied = Vec::with_capacity(env.steps());
     for step in 0..env.steps() {
         // The agent is asked all the same, so that its generator does not depend on guides.
         let own = agent.act(&env.state(step, &applied));
-        let wanted = guide.as_ref().map_or(own, |g| g[step].clone());
+        let wanted = guide.map_or(own, |g| g[step].clone());
         applied.push(env.clip(step, &applied, &wanted));
     }
     env.project(applied)
