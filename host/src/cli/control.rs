@@ -10,7 +10,7 @@ use super::units::percent;
 use crate::compress::{Control, ControlJob, Input, Settings};
 use crate::nn::write_atomically;
 use crate::run::{
-    Identity, NetworkFigures, RunConfig, RunFolder, RunLock, Summary, files, interrupt,
+    ControlFigures, Identity, RunConfig, RunFolder, RunLock, Summary, files, interrupt,
 };
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
         .input
         .clone()
         .or(inputs_of(&args.run)?.input)
-        .load(&args.device)?;
+        .load(&args.device, &output.ui())?;
     check_network(&config, &input, &args.run)?;
     let folder = args.work.clone().unwrap_or_else(|| args.run.join(FOLDER));
     std::fs::create_dir_all(&folder)
@@ -115,9 +115,9 @@ fn save(
     summary: &mut Summary,
     control: &Control,
     input: &Input,
-) -> Result<NetworkFigures> {
+) -> Result<ControlFigures> {
     let figures = control.figures(input);
-    summary.control = Some(figures.clone());
+    summary.control = Some(figures);
     let mut text = serde_json::to_vec_pretty(summary)?;
     text.push(b'\n');
     write_atomically(&args.run.join(files::SUMMARY), &text)?;
@@ -128,9 +128,13 @@ fn save(
     Ok(figures)
 }
 
-fn show(summary: &Summary, figures: &NetworkFigures, output: &Output) -> Result<()> {
-    let [before, control, after] =
-        [&summary.before, figures, &summary.after].map(|figures| percent(figures.accuracy_float));
+fn show(summary: &Summary, figures: &ControlFigures, output: &Output) -> Result<()> {
+    let accuracies = [
+        summary.before.accuracy_float,
+        figures.accuracy_float,
+        summary.after.accuracy_float,
+    ];
+    let [before, control, after] = accuracies.map(percent);
     output.result(&format!(
         "control {control} of the test pictures after {:.1} epochs; given {before}, compressed {after}",
         figures.epochs.unwrap_or_default()

@@ -5,7 +5,7 @@ use super::teacher::{Normalized, Teaching};
 use super::training::{Job, check_memory, forget, train};
 use super::{Control, FineTune, Input, Settings, Ui};
 use crate::lower::accuracy;
-use crate::run::NetworkFigures;
+use crate::run::ControlFigures;
 use crate::vgg::TrainConfig;
 use anyhow::Result;
 use std::path::Path;
@@ -85,12 +85,11 @@ impl ControlJob<'_> {
 impl Control {
     /// Its accuracy on the test images of `input`, and how long it was trained.
     #[must_use]
-    pub fn figures(&self, input: &Input) -> NetworkFigures {
+    pub fn figures(&self, input: &Input) -> ControlFigures {
         let images = input.data().source.count().max(1);
-        NetworkFigures {
+        ControlFigures {
             accuracy_float: accuracy(&self.logits, &input.test_images().labels),
             epochs: Some(self.images_trained as f64 / images as f64),
-            ..NetworkFigures::default()
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::lower::{Bits, Centred, calibrate, centre, quantize};
 use crate::nn::write_atomically;
 use crate::quant::QatNet;
 use crate::run::{
-    EpisodeLog, NetworkFigures, Policy, RunFolder, Summary, files, fingerprint, read_json,
+    ControlFigures, EpisodeLog, Policy, RunFolder, Summary, files, fingerprint, read_json,
 };
 use crate::search::{price_net, store_net};
 use crate::vgg::Vgg;
@@ -232,7 +232,7 @@ impl<D: Device + 'static> Compress<D> {
     }
 
     /// The earlier run's control, where the recipe that it followed is this run's too.
-    pub(super) fn earlier_control(&self) -> Result<Option<NetworkFigures>> {
+    pub(super) fn earlier_control(&self) -> Result<Option<ControlFigures>> {
         let folder = self.run.path(FOLDER);
         let summary: Option<Summary> = read_json(&folder, files::SUMMARY)?;
         let same = self

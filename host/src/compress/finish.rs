@@ -11,8 +11,8 @@ use crate::lower::{IntNet, Storage, accuracy, argmax, candidates, centre, quanti
 use crate::quant::QatNet;
 use crate::reward::Costs;
 use crate::run::{
-    BrokenImage, EpisodeLog, Evaluation, NetworkFigures, Progress, Stage, Summary, files,
-    pareto_front,
+    BrokenImage, ControlFigures, EpisodeLog, Evaluation, NetworkFigures, Progress, Stage, Summary,
+    files, pareto_front,
 };
 use crate::search::{LayerCost, LayerKey, store_net};
 use anyhow::{Result, bail};
@@ -36,7 +36,7 @@ impl<D: Device + 'static> Compress<D> {
         let after = self.test_after(&test)?;
         let before = self.test_before(&test)?;
         let control = if self.settings.control {
-            Some(self.control()?)
+            self.control()?
         } else {
             self.earlier_control()?
         };
@@ -248,7 +248,6 @@ impl<D: Device + 'static> Compress<D> {
             sram_bytes: priced.sram_bytes,
             cycles,
             ms: self.run.config().ms(cycles),
-            epochs: None,
             board_reason: None,
         };
         let predicted = integer.chunks_exact(classes).map(argmax).collect();
@@ -270,7 +269,7 @@ impl<D: Device + 'static> Compress<D> {
     }
 
     /// The given network after the same fine-tuning.
-    fn control(&mut self) -> Result<NetworkFigures> {
+    fn control(&mut self) -> Result<Option<ControlFigures>> {
         if self.state.control.is_none() {
             self.timer.switch("control");
             let job = self.control_job();
@@ -291,7 +290,7 @@ impl<D: Device + 'static> Compress<D> {
             self.control_job().forget();
         }
         let control = self.state.control.as_ref();
-        Ok(control.map_or_else(NetworkFigures::default, |c| c.figures(&self.input)))
+        Ok(control.map(|c| c.figures(&self.input)))
     }
 }
 

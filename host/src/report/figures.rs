@@ -110,8 +110,13 @@ fn table(data: &RunData, summary: &Summary) -> String {
     let control = summary.control.as_ref();
     let body: String = rows
         .iter()
-        .map(|(name, text, size)| {
-            let control = control.map_or(String::new(), |c| format!("<td>{}</td>", text(c)));
+        .enumerate()
+        .map(|(i, (name, text, size))| {
+            // Of the control only the accuracy, the first row, was measured.
+            let control = control.map_or(String::new(), |c| {
+                let accuracy = if i == 0 { percent(c.accuracy_float) } else { String::new() };
+                format!("<td>{accuracy}</td>")
+            });
             let (b, a) = (&summary.before, &summary.after);
             let gain = size.and_then(|size| factor(size(b), size(a))).unwrap_or_default();
             format!(
@@ -121,15 +126,14 @@ fn table(data: &RunData, summary: &Summary) -> String {
             )
         })
         .collect();
+    let note = control.map_or(String::new(), |c| {
+        let epochs = c.epochs.map_or(String::new(), |n| format!(" ({n:.1} epochs)"));
+        format!("<p class=\"note\">The control is the given network after the same fine-tuning{epochs}, so that more training does not count as compression. It was not lowered.</p>\n")
+    });
     let control = if control.is_some() {
         "<th scope=\"col\">control</th>"
     } else {
         ""
-    };
-    let note = if control.is_empty() {
-        ""
-    } else {
-        "<p class=\"note\">The control is the given network after the same fine-tuning, so that more training does not count as compression.</p>\n"
     };
     format!(
         "<div class=\"scroll\"><table class=\"figures\">\n<thead><tr><td></td><th scope=\"col\">before</th>{control}\

@@ -10,8 +10,8 @@ use super::*;
 use crate::{
     reward::{Costs, Merit, Quality, Reward, Score},
     run::{
-        BrokenImage, EpisodeSeconds, LayerAction, LayerFigures, Loss, NetworkFigures, PolicyLayer,
-        testing::config,
+        BrokenImage, ControlFigures, EpisodeSeconds, LayerAction, LayerFigures, Loss,
+        NetworkFigures, PolicyLayer, testing::config,
     },
 };
 
@@ -144,7 +144,6 @@ fn summary() -> Summary {
         cycles: 48_300_000,
         ms: 287.5,
         board_reason: None,
-        epochs: None,
     };
     let after = NetworkFigures {
         accuracy_float: 0.842,
@@ -159,15 +158,14 @@ fn summary() -> Summary {
         cycles: 11_400_000,
         ms: 67.9,
         board_reason: None,
-        epochs: None,
     };
     Summary {
         run: "runs/2026-01-31-vgg-small".into(),
         board: "virtual-stm32f405".into(),
         seed: 0,
-        control: Some(NetworkFigures {
+        control: Some(ControlFigures {
             accuracy_float: 0.853,
-            ..before.clone()
+            epochs: Some(16.0),
         }),
         before,
         after,
@@ -336,7 +334,9 @@ fn a_finished_run_makes_a_whole_page() {
         "<small>-23.6 %</small>",
         "<small>+33.0 %</small>",
         "conv6",
-        "control",
+        "<th scope=\"col\">control</th>",
+        "<td>85.30 %</td>",
+        "(16.0 epochs)",
     ] {
         assert!(html.contains(text), "{text}");
     }

@@ -53,7 +53,7 @@ pub use progress::{PartTimer, Progress, Stage};
 pub use record::{EpisodeRecord, EpisodeSeconds, LayerAction};
 pub use sensitivity::{LayerSensitivity, Loss};
 pub use storage::StoredFigures;
-pub use summary::{NetworkFigures, Summary};
+pub use summary::{ControlFigures, NetworkFigures, Summary};
 
 /// File names inside a run folder.
 pub mod files {

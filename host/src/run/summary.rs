@@ -29,12 +29,21 @@ pub struct NetworkFigures {
     pub cycles: u64,
     /// Milliseconds of one inference at the board's clock.
     pub ms: f64,
-    /// Times that a training image was seen, on average, where this is the control.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub epochs: Option<f64>,
     /// Why the board ran no image, where it ran none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub board_reason: Option<String>,
+}
+
+/// The given network after the same fine-tuning. It is not lowered: its size and cycles are those
+/// of [`Summary::before`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ControlFigures {
+    /// Host, floating point; a fraction of the test images.
+    pub accuracy_float: f64,
+    /// Times that a training image was seen, on average; `None` where an earlier version did not
+    /// say.
+    #[serde(default)]
+    pub epochs: Option<f64>,
 }
 
 /// What a run came to.
@@ -52,7 +61,7 @@ pub struct Summary {
     pub after: NetworkFigures,
     /// The given network after the same fine-tuning, where that was done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub control: Option<NetworkFigures>,
+    pub control: Option<ControlFigures>,
     /// Episodes of both searches.
     pub episodes: usize,
     /// Layer timings that the board was asked for.
@@ -110,8 +119,16 @@ mod tests {
             ]
         );
         assert!(value["before"]["accuracy_board"].is_null());
-        summary.control = Some(NetworkFigures::default());
-        let value = serde_json::to_value(&summary).unwrap();
-        assert_eq!(keys(&value["control"]), keys(&value["before"]));
+        // Nothing that was not measured.
+        summary.control = Some(ControlFigures {
+            accuracy_float: 0.5,
+            epochs: Some(2.0),
+        });
+        let mut value = serde_json::to_value(&summary).unwrap();
+        assert_eq!(keys(&value["control"]), ["accuracy_float", "epochs"]);
+        // As it was written before: every figure of a network, zeros.
+        value["control"] = serde_json::to_value(NetworkFigures::default()).unwrap();
+        let earlier: Summary = serde_json::from_value(value).unwrap();
+        assert_eq!(earlier.control.unwrap().epochs, None);
     }
 }
