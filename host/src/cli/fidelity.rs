@@ -56,7 +56,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
         .input
         .clone()
         .or(inputs_of(&args.run)?.input)
-        .load(&args.device)?;
+        .load(&args.device, &output.ui())?;
     check_network(&config, &input, &args.run)?;
     if input.dataset != config.dataset {
         return Err(Complaint::input(format!(
@@ -86,6 +86,10 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn correlation(tau: Option<f64>) -> String {
+    tau.map_or("-".into(), |tau| format!("{tau:.3}"))
+}
+
 fn table(fidelity: &Fidelity) -> String {
     let head = [
         "judgement",
@@ -103,9 +107,8 @@ fn table(fidelity: &Fidelity) -> String {
             grouped(row.images),
             format!("1/{:.1}", full / row.images.max(1) as f64),
             format!("{:.2}", row.seconds),
-            format!("{:.3}", row.tau),
-            row.tau_likelihood
-                .map_or("-".into(), |tau| format!("{tau:.3}")),
+            correlation(row.tau),
+            correlation(row.tau_likelihood),
         ]);
     }
     format!(

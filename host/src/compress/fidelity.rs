@@ -4,7 +4,7 @@
 use super::store::load_rankings;
 use super::{Input, Settings, Ui};
 use crate::prune::{Moments, PrunePolicy, Rankings, judge};
-use crate::reward::Targets;
+use crate::reward::{SpeedModel, Targets};
 use crate::run::{EpisodeLog, EpisodeRecord, RunConfig, Stage, files, interrupt, write_atomic};
 use crate::search::{TrialConfig, episode_seed};
 use anyhow::{Context, Result, bail};
@@ -50,9 +50,10 @@ pub struct Row {
     /// Mean wall-clock seconds of a candidate; of the search's own episodes with everything
     /// that they did.
     pub seconds: f64,
-    /// Kendall's τ-b between its ranking by accuracy and the thorough one's.
-    pub tau: f64,
-    /// The same of its ranking by likelihood, where that is known.
+    /// Kendall's τ-b between its ranking by accuracy and the thorough one's; `None` where one of
+    /// them has all policies alike.
+    pub tau: Option<f64>,
+    /// The same of its ranking by likelihood; `None` also where that is not known.
     pub tau_likelihood: Option<f64>,
 }
 
@@ -90,7 +91,8 @@ impl FidelityJob<'_> {
     /// Where the run has too few policies near its budget, or training or disk fail.
     pub fn run(&self) -> Result<Option<Fidelity>> {
         let log = EpisodeLog::read(&self.run.join(files::LOG))?;
-        let chosen = choose(&log, &self.config.targets, self.policies);
+        let limits = limits(&log, &self.config.targets, self.settings.speed);
+        let chosen = choose(&log, &limits, self.policies);
         if chosen.len() < 3 {
             bail!(
                 "{} has {} policies of stage 1 within {:.0} % of its budget in its second half: too few to rank",
@@ -184,7 +186,7 @@ impl FidelityJob<'_> {
         let thorough = accuracies(&judged[0]);
         let by_likelihood = |all: &mut dyn Iterator<Item = Option<f64>>| {
             let all: Option<Vec<f64>> = all.collect();
-            all.map(|all| kendall_tau(&thorough, &all))
+            all.and_then(|all| kendall_tau(&thorough, &all))
         };
         let images = |trial: &TrialConfig| {
             let statistics = if trial.steps > 0 { 2 } else { 1 };
@@ -221,6 +223,20 @@ impl FidelityJob<'_> {
     }
 }
 
+/// What stage 1 of a run was limited by. A search by MACs goes by those of the uniform policy,
+/// which its configuration does not tell: the most of all that it found to be within.
+fn limits(log: &[EpisodeRecord], targets: &Targets, speed: SpeedModel) -> Targets {
+    if speed == SpeedModel::Cycles || targets.cycles.is_none() {
+        return *targets;
+    }
+    let within = log.iter().filter(|r| r.stage == Stage::Prune && r.feasible);
+    Targets {
+        cycles: None,
+        macs: within.map(|r| r.costs.macs).max(),
+        ..*targets
+    }
+}
+
 /// Policies of stage 1's second half that meet the budgets and come near them, each once.
 fn choose<'a>(log: &'a [EpisodeRecord], targets: &Targets, most: usize) -> Vec<&'a EpisodeRecord> {
     let episodes: Vec<&EpisodeRecord> = log.iter().filter(|r| r.stage == Stage::Prune).collect();
@@ -249,10 +265,10 @@ fn policy_of(record: &EpisodeRecord) -> PrunePolicy {
     }
 }
 
-/// Kendall's τ-b: agreement of two rankings of the same things, ties allowed; 0 where one of
-/// them ranks nothing.
+/// Kendall's τ-b: agreement of two rankings of the same things, ties allowed. There is none where
+/// one of them has all of them alike.
 #[must_use]
-pub fn kendall_tau(a: &[f64], b: &[f64]) -> f64 {
+pub fn kendall_tau(a: &[f64], b: &[f64]) -> Option<f64> {
     let sign = |v: &[f64], i: usize, j: usize| {
         let order = v[i].partial_cmp(&v[j]);
         order.map_or(0.0, |order| f64::from(order as i8))
@@ -267,7 +283,7 @@ pub fn kendall_tau(a: &[f64], b: &[f64]) -> f64 {
         }
     }
     let scale = f64::sqrt(in_a * in_b);
-    if scale > 0.0 { agree / scale } else { 0.0 }
+    (scale > 0.0).then(|| agree / scale)
 }
 
 /// Judgements that were made before.
@@ -327,15 +343,15 @@ mod tests {
     #[test]
     fn tau_is_the_share_of_pairs_in_order() {
         let a = [1.0, 2.0, 3.0, 4.0];
-        assert_eq!(kendall_tau(&a, &[10.0, 20.0, 30.0, 40.0]), 1.0);
-        assert_eq!(kendall_tau(&a, &[4.0, 3.0, 2.0, 1.0]), -1.0);
+        assert_eq!(kendall_tau(&a, &[10.0, 20.0, 30.0, 40.0]), Some(1.0));
+        assert_eq!(kendall_tau(&a, &[4.0, 3.0, 2.0, 1.0]), Some(-1.0));
         // One of six pairs the other way: (5 - 1) / 6.
-        let tau = kendall_tau(&a, &[1.0, 2.0, 4.0, 3.0]);
+        let tau = kendall_tau(&a, &[1.0, 2.0, 4.0, 3.0]).unwrap();
         assert!((tau - 4.0 / 6.0).abs() < 1e-12, "{tau}");
         // A tie in b: 5 of its 5 pairs agree; √(6·5) below.
-        let tau = kendall_tau(&a, &[1.0, 2.0, 3.0, 3.0]);
+        let tau = kendall_tau(&a, &[1.0, 2.0, 3.0, 3.0]).unwrap();
         assert!((tau - 5.0 / 30f64.sqrt()).abs() < 1e-12, "{tau}");
-        assert_eq!(kendall_tau(&a, &[1.0; 4]), 0.0);
+        assert_eq!(kendall_tau(&a, &[1.0; 4]), None);
     }
 
     #[test]
@@ -387,6 +403,17 @@ mod tests {
         let chosen = choose(&log, &targets, 30);
         assert_eq!(chosen.iter().map(|r| r.episode).collect::<Vec<_>>(), [4, 7]);
         assert_eq!(policy_of(chosen[0]).channels, [4]);
+
+        // A search by MACs found these to be within; their cycles limited nothing.
+        let mut by_macs = log.to_vec();
+        for (record, macs) in by_macs.iter_mut().zip([40, 50, 50, 50, 46, 20, 99, 44]) {
+            record.costs.macs = macs;
+        }
+        let found = limits(&by_macs, &targets, SpeedModel::Macs);
+        assert_eq!((found.macs, found.cycles), (Some(50), None));
+        let chosen = choose(&by_macs, &found, 30);
+        assert_eq!(chosen.iter().map(|r| r.episode).collect::<Vec<_>>(), [4]);
+        assert_eq!(limits(&by_macs, &targets, SpeedModel::Cycles), targets);
     }
 
     #[test]
