@@ -22,7 +22,8 @@ fn arguments() -> [&'static str; 5] {
 /// The blob of the one run in a cell's folder.
 fn blob(cell: &Path) -> Vec<u8> {
     let runs = std::fs::read_dir(cell).unwrap_or_else(|e| panic!("{}: {e}", cell.display()));
-    let runs: Vec<_> = runs.flatten().map(|e| e.path()).collect();
+    let runs = runs.flatten().map(|e| e.path()).filter(|p| p.is_dir());
+    let runs: Vec<_> = runs.collect();
     assert_eq!(runs.len(), 1, "{runs:?}");
     std::fs::read(runs[0].join("model.blob")).expect("a blob")
 }
@@ -83,6 +84,36 @@ fn a_comparison_that_is_killed_goes_on_to_the_same_cells() {
         other.stderr
     );
     assert_eq!(blob(&fixture.path("broken").join("ddpg-0")), before);
+}
+
+#[test]
+fn two_comparisons_share_a_folder() {
+    let fixture = Fixture::new();
+    let alone = Ran::new(&mut fixture.compare("alone", &arguments()));
+    assert_eq!(alone.code, Some(0), "{}", alone.stderr);
+    let children = [(); 2].map(|()| {
+        let mut command = fixture.compare("shared", &arguments());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("starts")
+    });
+    let (mut most, mut passed_over) = (0, false);
+    for child in children {
+        let ran = child.wait_with_output().expect("has ended");
+        let stderr = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{stderr}");
+        let answer: serde_json::Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+        let of = |key: &str| answer[key].as_array().expect("a list").len();
+        assert_eq!(of("cells") + of("elsewhere"), CELLS.len(), "{answer}");
+        most = most.max(of("cells"));
+        passed_over |= stderr.contains("another process makes");
+    }
+    // Whoever came last has everything.
+    assert_eq!(most, CELLS.len());
+    assert!(passed_over, "they made no cells side by side");
+    for cell in CELLS {
+        let [a, b] = ["alone", "shared"].map(|out| blob(&fixture.path(out).join(cell)));
+        assert_eq!(a, b, "{cell}");
+    }
 }
 
 #[test]

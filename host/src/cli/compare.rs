@@ -2,7 +2,7 @@
 //!
 //! Each agent's run with each seed is a cell: an ordinary run in a folder of its own, which is
 //! kept. The same command again goes on where it was stopped, at any moment, and adds what is
-//! new to what is there.
+//! new to what is there. Several processes may share a folder: each takes cells that no other has.
 
 use super::board::BoardArgs;
 use super::compress::{Inputs, keep_inputs, open};
@@ -16,7 +16,7 @@ use crate::agent::AgentKind;
 use crate::compress::{Compress, Infeasible, Outcome, Settings};
 use crate::report::RunData;
 use crate::report::compare::{Cell, markdown, page};
-use crate::run::{RunFolder, files, interrupt, write_atomic};
+use crate::run::{RunError, RunFolder, RunLock, files, interrupt, write_atomic};
 use anyhow::{Context, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,8 @@ pub(super) struct Args {
     /// Seeds; agents that do not depend on one run with the first only.
     #[arg(long, value_delimiter = ',', value_name = "SEEDS", default_values_t = [0, 1, 2, 3, 4])]
     seeds: Vec<u64>,
-    /// Folder of the cells; the same folder again goes on.
+    /// Folder of the cells; the same folder again goes on, and the same command at the same time
+    /// makes the cells that are left.
     #[arg(long, value_name = "DIR", default_value = "compare")]
     out: PathBuf,
 }
@@ -63,6 +64,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
     interrupt::install();
     let settings = args.tuning.settings()?;
     let plan = plan(&args.agents, &args.seeds);
+    let mut elsewhere = Vec::new();
     for (i, (agent, seed)) in plan.iter().enumerate() {
         let dir = cell_dir(&args.out, *agent, *seed);
         let say = format!(
@@ -75,18 +77,46 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
         let mut settings = settings.clone();
         (settings.agent, settings.seed) = (*agent, *seed);
         settings.variational.seed = *seed;
-        if !finish_cell(args, &dir, settings.with_agents_episodes(), output)? {
-            let how = "stopped; the same command goes on from here";
-            output.ui().say(how);
-            output.json(&json!({ "stopped": args.out }));
-            return Ok(ExitCode::from(INTERRUPTED));
+        match finish_cell(args, &dir, settings.with_agents_episodes(), output)? {
+            Ended::Yes => {}
+            Ended::Elsewhere => elsewhere.push((*agent, *seed)),
+            Ended::Stopped => {
+                let how = "stopped; the same command goes on from here";
+                output.ui().say(how);
+                output.json(&json!({ "stopped": args.out }));
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
         }
     }
+    // What another process made may have come to its end since.
+    elsewhere.retain(|&(agent, seed)| !has_ended(&cell_dir(&args.out, agent, seed)));
     let cells: Vec<Cell> = plan
         .iter()
+        .filter(|cell| !elsewhere.contains(cell))
         .map(|&(agent, seed)| read_cell(&args.out, agent, seed))
         .collect::<Result<_>>()?;
-    write(&args.out, &cells, output)
+    write(&args.out, &cells, &elsewhere, output)
+}
+
+/// How far a cell has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// It has a result, or the reason why it has none.
+    Yes,
+    /// The user stopped it.
+    Stopped,
+    /// Another process makes it.
+    Elsewhere,
+}
+
+/// The cell's lock, or nothing where another process has it.
+fn lock(dir: &Path) -> Result<Option<RunLock>> {
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    match RunLock::take(dir) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(RunError::InUse { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Agents and seeds to run, seed by seed, so that what is there can be compared.
@@ -116,10 +146,20 @@ fn run_in(dir: &Path) -> Option<PathBuf> {
         .find(|run| run.join(files::CONFIG).is_file())
 }
 
-/// Runs a cell, or what is left of it. Returns whether it has come to an end.
-fn finish_cell(args: &Args, dir: &Path, settings: Settings, output: &Output) -> Result<bool> {
+/// Whether there is a result, or the reason why there is none.
+fn has_ended(dir: &Path) -> bool {
+    let summary = |run: PathBuf| run.join(files::SUMMARY).is_file();
+    dir.join(FAILURE).is_file() || run_in(dir).is_some_and(summary)
+}
+
+/// Runs a cell, or what is left of it.
+fn finish_cell(args: &Args, dir: &Path, settings: Settings, output: &Output) -> Result<Ended> {
+    let Some(_lock) = lock(dir)? else {
+        output.ui().say("  another process makes this one");
+        return Ok(Ended::Elsewhere);
+    };
     if dir.join(FAILURE).is_file() {
-        return Ok(true);
+        return Ok(Ended::Yes);
     }
     let existing = run_in(dir);
     if let Some(run) = &existing {
@@ -131,10 +171,10 @@ fn finish_cell(args: &Args, dir: &Path, settings: Settings, output: &Output) -> 
                 .into());
         }
         if run.join(files::SUMMARY).is_file() {
-            return Ok(true);
+            return Ok(Ended::Yes);
         }
     }
-    let input = args.input.load(&args.device)?;
+    let input = args.input.load(&args.device, &output.ui())?;
     let board = open(&args.board, &input, false, output)?;
     let ended = match &existing {
         Some(run) => Compress::resume(input, board, run, output.ui()),
@@ -146,15 +186,13 @@ fn finish_cell(args: &Args, dir: &Path, settings: Settings, output: &Output) -> 
     }
     .and_then(Compress::run);
     match ended {
-        Ok(Outcome::Done(_)) => Ok(true),
-        Ok(Outcome::Stopped(_)) => Ok(false),
+        Ok(Outcome::Done(_)) => Ok(Ended::Yes),
+        Ok(Outcome::Stopped(_)) => Ok(Ended::Stopped),
         // Not to find anything is a result too, and the other cells have theirs.
         Err(error) if error.is::<Infeasible>() => {
             output.ui().say(&format!("{error}"));
-            std::fs::create_dir_all(dir)
-                .with_context(|| format!("cannot make {}", dir.display()))?;
             write_atomic(&dir.join(FAILURE), format!("{error}\n").as_bytes())?;
-            Ok(true)
+            Ok(Ended::Yes)
         }
         Err(error) => Err(error),
     }
@@ -171,7 +209,13 @@ fn read_cell(out: &Path, agent: AgentKind, seed: u64) -> Result<Cell> {
     })
 }
 
-fn write(out: &Path, cells: &[Cell], output: &Output) -> Result<ExitCode> {
+/// Writes and shows the table of `cells`, and says which are left to other processes.
+fn write(
+    out: &Path,
+    cells: &[Cell],
+    elsewhere: &[(AgentKind, u64)],
+    output: &Output,
+) -> Result<ExitCode> {
     let table = markdown(cells);
     let [md, html] = ["compare.md", "compare.html"].map(|name| out.join(name));
     write_atomic(&md, table.as_bytes())?;
@@ -181,8 +225,16 @@ fn write(out: &Path, cells: &[Cell], output: &Output) -> Result<ExitCode> {
         json!({ "agent": c.agent, "seed": c.seed, "accuracy": c.accuracy(), "failure": c.failure })
     });
     let rows: Vec<_> = rows.collect();
-    output.json(&json!({ "cells": rows, "report": html, "table": md }));
-    let nothing = cells.iter().all(|c| c.failure.is_some());
+    let names = elsewhere.iter().map(|(a, s)| format!("{}-{s}", a.name()));
+    let names: Vec<String> = names.collect();
+    if !names.is_empty() {
+        output.ui().say(&format!(
+            "another process makes {}; when it is done, its table has all cells that it was asked for",
+            names.join(", ")
+        ));
+    }
+    output.json(&json!({ "cells": rows, "elsewhere": names, "report": html, "table": md }));
+    let nothing = !cells.is_empty() && cells.iter().all(|c| c.failure.is_some());
     Ok(if nothing {
         ExitCode::from(BAD_INPUT)
     } else {
