@@ -122,7 +122,7 @@ fn start(args: &Args, output: &Output) -> Result<Compress<TimedBoard>> {
     };
     // A board that is not there is found out before anything is loaded or built for it.
     crate::board::spec::find(inputs.board.name())?;
-    let input = inputs.input.load(&args.device)?;
+    let input = inputs.input.load(&args.device, &output.ui())?;
     if let Some(dir) = &args.from {
         check_network(&RunFolder::read_config(dir)?, &input, dir)?;
     }
@@ -164,7 +164,7 @@ fn resume(args: &Args, dir: &Path, output: &Output) -> Result<Compress<TimedBoar
     }
     let config = RunFolder::read_config(dir)?;
     let inputs = Inputs::of(args).or(inputs_of(dir)?, &config);
-    let input = inputs.input.load(&args.device)?;
+    let input = inputs.input.load(&args.device, &output.ui())?;
     let board = open(&inputs.board, &input, args.fresh, output)?;
     let limits = board.limits();
     let job = Compress::resume(input, board, dir, output.ui())?;

@@ -1,6 +1,7 @@
 //! `--device`: what trains networks.
 
 use super::hint::Complaint;
+use crate::compress::Ui;
 use crate::nn::{Cuda, open_cuda};
 use anyhow::Result;
 use candle_core::Device;
@@ -55,7 +56,7 @@ impl DeviceArgs {
     ///
     /// # Errors
     /// Where a GPU was asked for and there is none, or the build has no CUDA.
-    pub fn open(&self) -> Result<Device> {
+    pub fn open(&self, ui: &Ui) -> Result<Device> {
         let number = match self.device {
             Choice::Cpu => return Ok(Device::Cpu),
             Choice::Auto => 0,
@@ -63,12 +64,12 @@ impl DeviceArgs {
         };
         match (open_cuda(number), self.device) {
             (Ok(device), _) => {
-                eprintln!("networks are trained by the GPU cuda:{number}");
+                ui.say(&format!("networks are trained by the GPU cuda:{number}"));
                 Ok(device)
             }
             (Err(Cuda::NotBuilt), Choice::Auto) => Ok(Device::Cpu),
             (Err(reason), Choice::Auto) => {
-                eprintln!("networks are trained by the CPU: {reason}");
+                ui.say(&format!("networks are trained by the CPU: {reason}"));
                 Ok(Device::Cpu)
             }
             (Err(reason), _) => Err(refused(&reason, self.device).into()),
@@ -94,6 +95,11 @@ fn refused(reason: &Cuda, choice: Choice) -> Complaint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compress::Verbosity;
+
+    fn ui() -> Ui {
+        Ui::new(Verbosity::Quiet)
+    }
 
     #[test]
     fn what_is_written_is_read() {
@@ -113,18 +119,18 @@ mod tests {
         let cpu = DeviceArgs {
             device: Choice::Cpu,
         };
-        assert!(cpu.open()?.is_cpu());
+        assert!(cpu.open(&ui())?.is_cpu());
         Ok(())
     }
 
     #[cfg(not(feature = "cuda"))]
     #[test]
     fn a_build_without_cuda_says_so_where_it_is_asked_for() -> Result<()> {
-        assert!(DeviceArgs::default().open()?.is_cpu());
+        assert!(DeviceArgs::default().open(&ui())?.is_cpu());
         let gpu = DeviceArgs {
             device: Choice::Cuda(1),
         };
-        let error = super::super::hint::explain(&gpu.open().expect_err("refused"));
+        let error = super::super::hint::explain(&gpu.open(&ui()).expect_err("refused"));
         assert_eq!(error.place.as_deref(), Some("--device cuda:1"));
         assert!(error.hint.is_some_and(|h| h.contains("--features cuda")));
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::device::DeviceArgs;
 use super::hint::Complaint;
-use crate::compress::Input;
+use crate::compress::{Input, Ui};
 use crate::data::{self, Crop, Dataset, Source, Splits, Stream, StreamSplits};
 use crate::nn::weight_files;
 use crate::vgg::{Vgg, VggConfig, model_files};
@@ -175,8 +175,8 @@ impl InputArgs {
     ///
     /// # Errors
     /// What is wrong with either.
-    pub fn load(&self, device: &DeviceArgs) -> Result<Input> {
-        let device = device.open()?;
+    pub fn load(&self, device: &DeviceArgs, ui: &Ui) -> Result<Input> {
+        let device = device.open(ui)?;
         let (network, weights) = load_network(&self.model_path(), self.arch.as_deref(), &device)?;
         let Loaded { splits, stream } = self.data.load()?;
         let (input, classes) = (network.config.input, network.config.num_classes);

@@ -112,7 +112,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
         Some(folder) => resumed(folder)?,
         None => fresh(args, &out)?,
     };
-    let device = args.device.open()?;
+    let device = args.device.open(&output.ui())?;
     check_memory(&settings.network, &settings.training, &device)?;
     let seed = settings.training.seed;
     let mut net = Vgg::new(settings.network.clone(), &mut Rng::new(seed), &device)?;
