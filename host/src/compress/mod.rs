@@ -155,7 +155,7 @@ impl<D: Device + 'static> Compress<D> {
         timer.switch("prepare");
         let limits = board.limits();
         let mut latency = Latency::new(board);
-        let dense = prepare::dense_costs(&input, arena_limit(&settings, &limits), &mut latency)?;
+        let dense = prepare::dense_costs(&input, &limits, &mut latency)?;
         let targets = settings.budgets.targets(
             limits.blob.into(),
             limits.arena.into(),
@@ -201,8 +201,7 @@ impl<D: Device + 'static> Compress<D> {
             state = serde_json::from_slice(&run.checkpoints().part(STATE)?)?;
             latency.preload(state.timings.clone(), state.timing_counts);
         } else {
-            state.dense =
-                prepare::dense_costs(&input, arena_limit(&settings, &limits), &mut latency)?;
+            state.dense = prepare::dense_costs(&input, &limits, &mut latency)?;
         }
         let timer = run.timer();
         let at = run.progress();

@@ -253,6 +253,33 @@ fn impossible_budgets_are_refused_with_the_nearest() {
 }
 
 #[test]
+fn too_little_sram_is_refused_with_what_is_enough() {
+    let root = tempfile::tempdir().expect("a folder");
+    let ui = Ui::new(Verbosity::Quiet);
+    let start = |sram, latency_ms| {
+        let mut s = settings();
+        (s.budgets.sram_bytes, s.budgets.latency_ms) = (Some(sram), latency_ms);
+        let run = Compress::start(input(), s, Portable, root.path(), ui);
+        run.map_err(|e| e.downcast::<Infeasible>().expect("infeasible"))
+    };
+    let error = start(64, Some(1e3)).err().expect("refused");
+    let need = error.exceeded.strip_prefix("sram of 64 bytes (needs ");
+    let need = need.and_then(|n| n.strip_suffix(')')).expect("only that");
+    let need: u64 = need.parse().expect("bytes");
+    assert!(start(need - 1, Some(1e3)).is_err());
+    // The nearest really meets what it is said to need, in SRAM and in time: just below its
+    // latency, both are refused, and just above it neither.
+    let ms = error.nearest.split_once(" ms").expect("a latency").0;
+    let ms: f64 = ms.parse().expect("a number");
+    let tight = start(need, Some(ms - 0.01)).err().expect("refused");
+    assert!(tight.exceeded.starts_with("the latency"), "{tight}");
+    let run = start(need, Some(ms + 0.01)).expect("starts");
+    // What a budget takes its share of does not depend on another budget.
+    let whole = start(u64::MAX, None).expect("starts").state.dense;
+    assert_eq!(run.state.dense, whole);
+}
+
+#[test]
 fn an_accuracy_that_was_not_reached_is_refused_with_what_was() {
     let root = tempfile::tempdir().expect("a folder");
     let mut s = settings();
