@@ -250,6 +250,30 @@ fn budgets_that_cannot_be_met_name_the_nearest() {
 }
 
 #[test]
+fn a_training_that_explodes_names_layer_and_step_and_keeps_what_was_saved() {
+    let fixture = Fixture::new();
+    let ran = Ran::new(&mut fixture.compress("runs", &["--finetune-lr", "1e30"]));
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert_says(
+        &ran.stderr,
+        &[
+            "training diverged",
+            "at step",
+            "layer ",
+            "try",
+            "--finetune-lr",
+        ],
+    );
+    // The searches' results are there: the run goes on from its last checkpoint, to the same end.
+    let run = fixture.run("runs");
+    let run = run.to_str().expect("UTF-8");
+    let again = Ran::new(&mut fixture.host(&["compress", "--resume", run]));
+    assert_eq!(again.code, Some(2), "{}", again.stderr);
+    assert_says(&again.stderr, &["training diverged"]);
+    assert!(again.stderr.contains("resumed at"), "{}", again.stderr);
+}
+
+#[test]
 fn options_that_make_no_sense() {
     let fixture = Fixture::new();
     for (option, value, part) in [

@@ -243,7 +243,7 @@ fn vgg(error: &VggError) -> Option<Advice> {
                 None => "a smaller network or more memory: not even one picture fits".into(),
             },
         ),
-        E::Diverged { .. } => (None, "a lower learning rate (`--lr`)".into()),
+        E::Diverged { .. } => (None, "a lower learning rate: `--lr`, or of `compress` `--finetune-lr` and `--qat-lr`, in a new run; what was saved is as it was".into()),
         E::Checkpoint { .. } => (None, "start anew without `--resume`".into()),
         E::NoData => (None, "check `--data`: its training part is empty".into()),
         _ => return None,

@@ -100,6 +100,10 @@ impl<D: Device + 'static> Compress<D> {
         let (data, trial) = (self.data(), &self.settings.prune.trial);
         let norm = data.first_train(trial.norm_images);
         small.reestimate_norm(data.train, &norm, trial.batch)?;
+        let all = data.first_validation(data.validation.len());
+        let judge =
+            |net: &Vgg| -> Result<f64> { Ok(evaluate(&net.fold()?, data.validation, &all)) };
+        let (given, untrained) = (small.duplicate()?, judge(&small)?);
         let teacher = self.teaching().prepare(Normalized::AsTrained)?;
         let seed = self.settings.training_seed(1);
         let tune = self.settings.finetune;
@@ -123,10 +127,18 @@ impl<D: Device + 'static> Compress<D> {
             &data.first_train(4 * trial.norm_images),
             trial.batch,
         )?;
-        small.save(&self.run.path(PRUNED), false)?;
+        let accuracy = judge(&small)?;
+        let better = accuracy >= untrained;
+        if !better {
+            self.say_kept(untrained, accuracy);
+        }
+        let (kept, accuracy) = match better {
+            true => (&small, accuracy),
+            false => (&given, untrained),
+        };
+        kept.save(&self.run.path(PRUNED), false)?;
         forget(&checkpoint);
-        let all = data.first_validation(data.validation.len());
-        self.say_validation(evaluate(&small.fold()?, data.validation, &all));
+        self.say_validation(accuracy);
         Ok(true)
     }
 
@@ -247,11 +259,7 @@ impl<D: Device + 'static> Compress<D> {
         let mut accuracy = self.validation(&qat)?;
         if accuracy < untrained && rate == 0.0 {
             // At wide widths there is little to repair, and training may do harm.
-            let [was, is] = [untrained, accuracy].map(|a| 100.0 * a);
-            self.ui.say(&format!(
-                "{:11} kept as before it: {was:.2} % of the validation pictures, {is:.2} % after",
-                ""
-            ));
+            self.say_kept(untrained, accuracy);
             (qat, accuracy) = (fresh()?, untrained);
         }
         save_quantized(
@@ -272,6 +280,15 @@ impl<D: Device + 'static> Compress<D> {
         let all = data.first_validation(data.validation.len());
         let logits = net.logits(data.validation, &all)?;
         Ok(accuracy(&logits, &data.validation.labels))
+    }
+
+    /// Training did harm: what it was given is kept.
+    fn say_kept(&self, untrained: f64, trained: f64) {
+        let [was, is] = [untrained, trained].map(|a| 100.0 * a);
+        self.ui.say(&format!(
+            "{:11} kept as before it: {was:.2} % of the validation pictures, {is:.2} % after",
+            ""
+        ));
     }
 
     fn say_validation(&self, accuracy: f64) {

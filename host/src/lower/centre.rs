@@ -87,18 +87,3 @@ fn centred_normalization(r_c: &[u8]) -> Normalization {
         std: vec![1.0 / (255.0 * INPUT_STEP); r_c.len()],
     }
 }
-
-/// The name of layer `i` in reports and errors: `conv0`, …, then `linear0`, ….
-#[must_use]
-pub fn layer_name(network: &Folded, i: usize) -> String {
-    let convs = network
-        .layers
-        .iter()
-        .filter(|l| l.shape.kind == LayerKind::Conv)
-        .count();
-    if i < convs {
-        format!("conv{i}")
-    } else {
-        format!("linear{}", i - convs)
-    }
-}

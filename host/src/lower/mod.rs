@@ -25,7 +25,7 @@ mod specs;
 mod winograd;
 
 pub use calibrate::{ActivationRanges, calibrate};
-pub use centre::{Centred, INPUT_STEP, centre, centre_owned, layer_name};
+pub use centre::{Centred, INPUT_STEP, centre, centre_owned};
 pub use choice::{Prefer, Storage, all_candidates, choose, choose_encoding, take};
 pub use emit::{Emitted, emit};
 pub use encode::{

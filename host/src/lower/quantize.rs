@@ -1,7 +1,7 @@
 //! Rounding a folded network to integers, and proving that nothing overflows.
 
 use super::LowerError;
-use super::centre::{Centred, INPUT_STEP, layer_name};
+use super::centre::{Centred, INPUT_STEP};
 use super::integer::{IntLayer, IntNet, LayerQuant, one_sided_sum};
 use super::specs::{Bits, NamedSpec, specs};
 use crate::vgg::Folded;
@@ -90,7 +90,7 @@ fn check_finite(network: &Folded) -> Result<(), LowerError> {
     for (i, layer) in network.layers.iter().enumerate() {
         for (what, values) in [("weight", &layer.weight), ("bias", &layer.bias)] {
             if let Some(index) = values.iter().position(|v| !v.is_finite()) {
-                let layer = layer_name(network, i);
+                let layer = network.config.layer_name(i);
                 return Err(LowerError::NotFinite {
                     layer,
                     what,

@@ -445,7 +445,7 @@ fn policy_of(layers: &[LayerShape], step: usize, actions: &[Vec<f32>]) -> PruneP
 pub fn pruned_layers(small: &Vgg) -> candle_core::Result<Vec<LayerAction>> {
     let (shapes, density) = (small.config.layers(), densities(small)?);
     let layers = shapes.iter().enumerate().map(|(i, shape)| LayerAction {
-        layer: layer_name(small, i),
+        layer: small.config.layer_name(i),
         channels: (i + 1 < shapes.len()).then_some(shape.c_out),
         density: Some(density[i]),
         w_bits: None,
@@ -461,13 +461,4 @@ fn densities(network: &Vgg) -> candle_core::Result<Vec<f64>> {
         None => Ok(1.0),
     };
     network.masks.iter().map(share).collect()
-}
-
-fn layer_name(network: &Vgg, i: usize) -> String {
-    let convs = network.convs.len();
-    if i < convs {
-        format!("conv{i}")
-    } else {
-        format!("linear{}", i - convs)
-    }
 }

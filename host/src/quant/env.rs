@@ -5,8 +5,7 @@ use super::qat::QatNet;
 use super::sensitivity::Sensitivity;
 use crate::agent::MinMax;
 use crate::lower::{
-    ActivationRanges, Bits, Centred, IntNet, Prefer, Storage, accuracy, layer_name, quantize,
-    simulate,
+    ActivationRanges, Bits, Centred, IntNet, Prefer, Storage, accuracy, quantize, simulate,
 };
 use crate::nn::OptimizerKind;
 use crate::reward::{Costs, Targets};
@@ -391,7 +390,7 @@ impl<M: MeasureLayer + 'static> Environment for QuantEnv<'_, M> {
         let actions = self.actions_of(&bits);
         let folded = &self.setup.network.network;
         let layers = bits.iter().enumerate().map(|(i, b)| LayerAction {
-            layer: layer_name(folded, i),
+            layer: folded.config.layer_name(i),
             channels: None,
             density: None,
             w_bits: Some(b.w),

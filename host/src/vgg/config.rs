@@ -280,6 +280,18 @@ impl VggConfig {
         sum > MAX_WEIGHTS
     }
 
+    /// What layer `i` of [`layers`](Self::layers) is called in reports and errors: `conv0`, …, then
+    /// `linear0`, ….
+    #[must_use]
+    pub fn layer_name(&self, i: usize) -> String {
+        let is_conv = |item: &&Item| matches!(item, Item::Conv(_));
+        let convs = self.cfg.iter().filter(is_conv).count();
+        match i.checked_sub(convs) {
+            None => format!("conv{i}"),
+            Some(i) => format!("linear{i}"),
+        }
+    }
+
     /// The layers with weights, in order: convolutions, then fully connected ones.
     pub fn layers(&self) -> Vec<LayerShape> {
         let [mut h, mut w, mut c] = self.input;

@@ -81,12 +81,18 @@ pub enum VggError {
         index: usize,
     },
     /// Training diverged.
-    #[error("the loss is not finite at step {step} (learning rate {lr:.2e})")]
+    #[error(
+        "training diverged: the loss is {loss:.2e} at step {step} (learning rate {lr:.2e}); {found}"
+    )]
     Diverged {
         /// The step, counted from 0.
         step: usize,
+        /// Its loss.
+        loss: f64,
         /// Its learning rate.
         lr: f64,
+        /// The layer that is the likely cause, and what is wrong with it.
+        found: String,
     },
     /// A checkpoint of another training.
     #[error("checkpoint {path} does not fit: {reason}")]

@@ -20,6 +20,8 @@ use std::time::Instant;
 const PREFETCH: usize = 2;
 /// Pictures that one thread takes through a teacher at a time.
 const TEACHER_CHUNK: usize = 32;
+/// A loss that no training comes back from: those of classes and penalties are below a thousand.
+const EXPLODED: f64 = 1e6;
 /// Streams of the seed for the noise of each step begin here.
 const NOISE_STREAM: u64 = 1 << 33;
 
@@ -279,7 +281,7 @@ impl<'a, M: Model> Trainer<'a, M> {
     /// called after each step, breaks off.
     ///
     /// # Errors
-    /// [`VggError::Diverged`], naming the step; [`VggError::NoData`]; [`VggError::Data`] where
+    /// [`VggError::Diverged`], naming step and layer; [`VggError::NoData`]; [`VggError::Data`] where
     /// a picture cannot be read.
     pub fn run<S: Source + ?Sized>(
         &mut self,
@@ -362,9 +364,17 @@ impl<'a, M: Model> Trainer<'a, M> {
             loss = (loss + term)?;
         }
         let value = f64::from(loss.to_scalar::<f32>()?);
-        if !value.is_finite() {
-            let step = self.step;
-            return Err(VggError::Diverged { step, lr });
+        if value.is_nan() || value > EXPLODED {
+            let (step, found) = (
+                self.step,
+                diverged(&self.model.tensors(), self.model.config())?,
+            );
+            return Err(VggError::Diverged {
+                step,
+                loss: value,
+                lr,
+                found,
+            });
         }
         self.optimizer.step(&loss.backward()?, lr)?;
         self.model.after_step()?;
@@ -373,6 +383,43 @@ impl<'a, M: Model> Trainer<'a, M> {
         }
         self.step += 1;
         Ok(value)
+    }
+}
+
+/// What of a model's tensors is the likely cause of a loss that exploded: the first that is
+/// not finite itself, or else the one with the largest value.
+fn diverged(tensors: &[(String, Var)], config: &VggConfig) -> CandleResult<String> {
+    let mut largest = (String::new(), 0.0f32);
+    for (name, var) in tensors {
+        let values = var.as_detached_tensor().flatten_all()?.to_vec1::<f32>()?;
+        let (layer, part) = layer_of(name, config);
+        if values.iter().any(|v| !v.is_finite()) {
+            return Ok(format!(
+                "layer {layer} has values in its `{part}` that are not finite"
+            ));
+        }
+        let size = values.iter().fold(0.0, |a: f32, v| a.max(v.abs()));
+        if size >= largest.1 {
+            largest = (format!("the `{part}` of layer {layer}"), size);
+        }
+    }
+    let (place, size) = largest;
+    Ok(format!(
+        "the largest value of its network is {size:.2e}, in {place}"
+    ))
+}
+
+/// The layer that a tensor belongs to, and which of its tensors it is: they are called
+/// `conv3.weight`, or `clip3` where models have them by number.
+fn layer_of(tensor: &str, config: &VggConfig) -> (String, String) {
+    let (head, part) = tensor.split_once('.').unwrap_or((tensor, ""));
+    let kind = head.trim_end_matches(|c: char| c.is_ascii_digit());
+    match head[kind.len()..].parse() {
+        Ok(i) if !matches!(kind, "conv" | "linear") => {
+            let parts = [kind, part].join(" ");
+            (config.layer_name(i), parts.trim_end().to_owned())
+        }
+        _ => (head.to_owned(), part.to_owned()),
     }
 }
 

@@ -235,19 +235,54 @@ fn a_checkpoint_of_other_settings_is_refused() -> Result<(), VggError> {
 }
 
 #[test]
-fn a_loss_that_is_not_finite_names_its_step() -> Result<(), VggError> {
-    let (data, net) = (halves(32), network());
+fn a_loss_that_explodes_names_its_step_and_layer() -> Result<(), VggError> {
+    let data = halves(32);
     let all: Vec<usize> = (0..32).collect();
-    let run = Trainer::new(&net, config())?.run(&data, &all, |trainer, p| {
-        if p.step == 3 {
-            let bias = &trainer.model.linears[0].bias;
-            bias.set(&(bias.as_detached_tensor() * f64::NAN).expect("scales"))
-                .expect("sets");
+    let broken = |factor: f32| -> Result<String, VggError> {
+        let net = network();
+        let run = Trainer::new(&net, config())?.run(&data, &all, |trainer, p| {
+            if p.step == 3 {
+                let bias = &trainer.model.linears[0].bias;
+                let sign = |i| if i % 2 == 0 { factor } else { -factor };
+                let values: Vec<f32> = (0..bias.elem_count()).map(sign).collect();
+                let values = Tensor::from_vec(values, bias.shape(), bias.device());
+                bias.set(&values.expect("a tensor")).expect("sets");
+            }
+            ControlFlow::Continue(())
+        });
+        match run {
+            Err(VggError::Diverged { step: 3, found, .. }) => Ok(found),
+            other => panic!("{other:?}"),
         }
-        ControlFlow::Continue(())
-    });
-    assert!(matches!(run, Err(VggError::Diverged { step: 3, .. })));
+    };
+    let found = broken(f32::NAN)?;
+    assert_eq!(
+        found,
+        "layer linear0 has values in its `bias` that are not finite"
+    );
+    // Finite, and the loss is not.
+    let found = broken(3e38)?;
+    assert!(
+        found.ends_with("e38, in the `bias` of layer linear0"),
+        "{found}"
+    );
+    // Finite, and so is the loss, which no training comes back from.
+    let found = broken(1e9)?;
+    assert!(found.contains("1.00e9, in the `bias`"), "{found}");
     Ok(())
+}
+
+#[test]
+fn tensors_tell_their_layer() {
+    let config = network().config;
+    let of = |name: &str| layer_of(name, &config);
+    let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    assert_eq!(of("conv1.running_var"), pair("conv1", "running_var"));
+    assert_eq!(of("linear0.bias"), pair("linear0", "bias"));
+    let convs = config.layers().len() - 1;
+    assert_eq!(of(&format!("weight{convs}")), pair("linear0", "weight"));
+    assert_eq!(of("w-choice0"), pair("conv0", "w-choice"));
+    assert_eq!(of("gate0.gain"), pair("conv0", "gate gain"));
 }
 
 #[test]
