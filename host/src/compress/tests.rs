@@ -3,6 +3,7 @@
 use super::testing::{Portable, finish, input, settings};
 use super::*;
 use crate::run::EpisodeRecord;
+use crate::vgg::{Vgg, evaluate};
 use shared::blob::Blob;
 
 #[test]
@@ -51,6 +52,30 @@ fn a_toy_network_becomes_a_smaller_blob_that_the_engine_runs() {
         layers.iter().map(points).collect::<Vec<_>>(),
         [(3, 3), (3, 3), (0, 3)]
     );
+}
+
+#[test]
+fn what_a_training_made_worse_is_not_kept() {
+    let root = tempfile::tempdir().expect("a folder");
+    let ui = Ui::new(Verbosity::Quiet);
+    let accuracy = |lr: f64, epochs: f64| {
+        let mut s = settings();
+        (s.finetune.lr, s.finetune.epochs, s.qat.epochs) = (lr, epochs, 0.0);
+        let run = Compress::start(input(), s, Portable, root.path(), ui).expect("starts");
+        let pruned = run.dir().join("pruned");
+        finish(run);
+        let network = Vgg::load(&pruned, &candle_core::Device::Cpu).expect("a network");
+        let images = input().splits.validation;
+        let all: Vec<usize> = (0..images.len()).collect();
+        evaluate(&network.fold().expect("folds"), &images, &all)
+    };
+    let untrained = accuracy(0.0, 2.0);
+    assert!(untrained > 0.6, "{untrained}");
+    // Rates that no network survives, and no loss that is refused.
+    for lr in [5.0, 20.0] {
+        let kept = accuracy(lr, 2.0);
+        assert!(kept >= untrained, "{kept} after {lr}, {untrained} before");
+    }
 }
 
 #[test]
