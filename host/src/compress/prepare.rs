@@ -63,7 +63,9 @@ pub(super) fn check_reachable<M: MeasureLayer + 'static>(
         let mut priced = price(&config, (&bits, &bits), &density, &storage)?;
         // A network is as fast as its SRAM lets it be: what does not fit the budget is timed in
         // the least that it does fit, as far as the board has so much.
-        while let Some(need) = largest(&priced).filter(|n| *n <= limits.arena) {
+        while let Some(need) =
+            largest(&priced).filter(|n| (storage.arena + 1..=limits.arena).contains(n))
+        {
             storage.arena = need;
             priced = price(&config, (&bits, &bits), &density, &storage)?;
         }

@@ -67,7 +67,7 @@ fn shape(s: &LayerSpec) -> String {
 /// `one_sided`, and fits `limit`; with the bytes of SRAM that it takes.
 ///
 /// # Errors
-/// The bytes that the least demanding kernel needs, where none fits.
+/// The limit that is enough for the least demanding kernel, where none fits.
 pub fn candidates(
     spec: &LayerSpec,
     limit: u32,
@@ -85,7 +85,7 @@ pub fn candidates(
         };
         match layer_in(&LayerSpec { kernel, ..*spec }, limit.saturating_sub(spare)) {
             Ok(placed) => fitting.push(placed),
-            Err(need) => least = least.min(need),
+            Err(need) => least = least.min(need + u64::from(spare)),
         }
     }
     if fitting.is_empty() {
@@ -98,7 +98,7 @@ pub fn candidates(
 /// strips that fit `limit`, and the bytes of SRAM that it takes. See [`candidates`].
 ///
 /// # Errors
-/// The bytes that the least demanding kernel needs, where none fits `limit`.
+/// The limit that is enough for the least demanding kernel, where none fits `limit`.
 pub fn choose_kernel(
     spec: &LayerSpec,
     limit: u32,
@@ -168,6 +168,29 @@ mod tests {
         for limit in [50_000, 60_000, 110_000] {
             let (spec, need) = choose_kernel(&wide, limit, 0, None).expect("fits");
             assert!(spec.check().is_ok() && need <= limit);
+        }
+    }
+
+    /// What is told to those whose layers do not fit is enough, and no less is.
+    #[test]
+    fn the_limit_that_a_refusal_names_is_the_least() {
+        for (map, c_in, c_out) in [
+            (32, 3, 8),
+            (32, 8, 8),
+            (16, 64, 64),
+            (8, 16, 128),
+            (4, 256, 16),
+        ] {
+            let input = if c_in == 3 { Act::Image } else { Act::U8 };
+            let spec = LayerSpec {
+                input,
+                ..LayerSpec::conv3x3(map, map, c_in, c_out)
+            };
+            let need = choose_kernel(&spec, 16, 0, None).expect_err("too little");
+            let limit = u32::try_from(need).expect("some kilobytes");
+            assert!(choose_kernel(&spec, limit, 0, None).is_ok(), "{spec:?}");
+            let less = choose_kernel(&spec, limit - 1, 0, None);
+            assert_eq!(less.expect_err("less is too little"), need, "{spec:?}");
         }
     }
 
