@@ -1,6 +1,6 @@
 //! One folder of pictures per class, the classes in the order of their names.
 
-use super::picture::{decode, has_color};
+use super::picture::{decode, has_color, size};
 use super::{DataError, Dataset};
 use rayon::prelude::*;
 use std::fs;
@@ -122,8 +122,7 @@ pub(super) fn decode_all(
     let Some(first) = files.first() else {
         return Err(DataError::Empty { path: path.into() });
     };
-    let first = decode(path, 0, first)?;
-    let (w, h) = (first.width() as usize, first.height() as usize);
+    let [h, w] = size(path, 0, first)?;
     if w.max(h) > LONGEST_SIDE {
         return Err(DataError::TooLarge {
             path: path.into(),
@@ -132,29 +131,36 @@ pub(super) fn decode_all(
             most: LONGEST_SIDE,
         });
     }
+    let first = decode(path, 0, first)?;
     let color = first.color().has_color() || files.iter().any(|f| has_color(f));
     let channels = if color { 3 } else { 1 };
     let expected = [h, w, channels];
+    let fits = |row, [h, w]: [usize; 2]| {
+        let found = [h, w, channels];
+        let path = path.to_owned();
+        match found == expected {
+            true => Ok(()),
+            false => Err(DataError::ImageSize {
+                path,
+                row,
+                found,
+                expected,
+            }),
+        }
+    };
     let mut pixels = zeros(expected, files.len()).map_err(DataError::io(path))?;
     pixels
         .par_chunks_mut(pixels_of(expected))
         .zip(files)
         .enumerate()
         .try_for_each(|(row, (to, file))| {
+            // By its header first, so that a large one is not decoded to be refused.
+            fits(row, size(path, row, file)?)?;
             let picture = decode(path, row, file)?;
-            let found = [
-                picture.height() as usize,
-                picture.width() as usize,
-                channels,
-            ];
-            if found != expected {
-                return Err(DataError::ImageSize {
-                    path: path.into(),
-                    row,
-                    found,
-                    expected,
-                });
-            }
+            fits(
+                row,
+                [picture.height(), picture.width()].map(|side| side as usize),
+            )?;
             match channels {
                 3 => to.copy_from_slice(&picture.into_rgb8()),
                 _ => to.copy_from_slice(&picture.into_luma8()),

@@ -32,6 +32,22 @@ pub(super) fn decode_rgb(path: &Path, row: usize, file: &[u8]) -> Result<RgbImag
     Ok(decode(path, row, file)?.into_rgb8())
 }
 
+/// Height and width that the picture's header says: a large picture is refused before it is decoded.
+///
+/// # Errors
+/// [`DataError::Decode`].
+pub(super) fn size(path: &Path, row: usize, file: &[u8]) -> Result<[usize; 2], DataError> {
+    let reader = ImageReader::new(Cursor::new(file)).with_guessed_format();
+    let reader = reader.map_err(image::ImageError::IoError);
+    let found = reader.and_then(ImageReader::into_dimensions);
+    let (w, h) = found.map_err(|source| DataError::Decode {
+        path: path.into(),
+        row,
+        source,
+    })?;
+    Ok([h as usize, w as usize])
+}
+
 /// Whether the picture's header says that it has colour; `true` where there is no header.
 pub(super) fn has_color(file: &[u8]) -> bool {
     let reader = ImageReader::new(Cursor::new(file)).with_guessed_format();
