@@ -70,7 +70,7 @@ impl<D: Device + 'static> Compress<D> {
                 }
                 _ => {
                     let mut bar = self.ui.bar("  sensitivity", 1, 0);
-                    let progress = |done, of| bar.set(done, &format!("{done} of {of} widths"));
+                    let progress = |done, of| bar.set_of(done, of, "widths");
                     let (known, sizes) = ((rankings, moments), (norm, images, batch));
                     let loss = LayerLoss::of_narrowing(network, known, &data, sizes, progress)?;
                     bar.finish("of channels measured");
@@ -92,7 +92,7 @@ impl<D: Device + 'static> Compress<D> {
         let images = self.settings.sensitivity_images;
         if self.state.element_loss.is_none() {
             let mut bar = self.ui.bar("  sensitivity", 1, 0);
-            let progress = |done, of| bar.set(done, &format!("{done} of {of} shares"));
+            let progress = |done, of| bar.set_of(done, of, "shares");
             let (network, sizes) = (&self.input.network, (norm, images, batch));
             let loss = LayerLoss::of_cutting(network, rankings, &self.data(), sizes, progress)?;
             bar.finish("of weights measured");

@@ -162,7 +162,7 @@ impl<D: Device + 'static> Compress<D> {
             let judged = data.first_validation(self.settings.sensitivity_images);
             let mut bar = self.ui.bar("  sensitivity", 1, 0);
             let images = (data.validation, judged.as_slice());
-            let progress = |done, of| bar.set(done, &format!("{done} of {of} widths"));
+            let progress = |done, of| bar.set_of(done, of, "widths");
             let s = Sensitivity::measure(
                 &network,
                 &ranges,

@@ -103,6 +103,13 @@ impl Bar {
         }
     }
 
+    /// `done` of `total` steps are done, where their number was not known before.
+    pub fn set_of(&mut self, done: usize, total: usize, message: &str) {
+        self.total = total;
+        self.bar.set_length(total as u64);
+        self.set(done, message);
+    }
+
     /// Ends it with a line that stays.
     pub fn finish(self, message: &str) {
         self.bar.finish_and_clear();
