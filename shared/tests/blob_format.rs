@@ -276,6 +276,14 @@ fn hostile_blobs_with_a_right_checksum_are_named() {
             Err(Malformed::Layer(SpecError::WeightBits))
         );
     }
+    // A pool has none; its decoder would look for scratch that it has not.
+    for encoding in 1..4 {
+        assert_eq!(
+            forged(&[(layer(2) + 2, &[encoding])]),
+            Err(Malformed::Layer(SpecError::WeightBits)),
+            "a pool's weights stored as {encoding}"
+        );
+    }
     assert_eq!(
         forged(&[(layer(0) + 12, &[0, 0])]),
         Err(Malformed::Layer(SpecError::ZeroDimension))

@@ -1,6 +1,6 @@
 //! Which layers make sense.
 
-use super::{Kernel, Kind, LINES, LayerSpec};
+use super::{Encoding, Kernel, Kind, LINES, LayerSpec};
 use crate::act::Act;
 use crate::semantics::WEIGHT_BITS;
 use crate::{narrow, winograd};
@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 pub enum SpecError {
     /// A dimension that must not be zero is zero.
     ZeroDimension,
-    /// Weights are 2 to 8 bits wide (0 where there are none).
+    /// Weights are 2 to 8 bits wide. Where there are none, that is 0 and they are stored dense: a
+    /// decoder would want scratch that such a layer has not.
     WeightBits,
     /// This kind does not take that input format.
     InputFormat,
@@ -52,7 +53,7 @@ impl LayerSpec {
         let widths_ok = if weights {
             self.w_bits >= *WEIGHT_BITS.start() && self.w_bits <= *WEIGHT_BITS.end()
         } else {
-            self.w_bits == 0
+            self.w_bits == 0 && matches!(self.encoding, Encoding::Dense)
         };
         if !widths_ok {
             return Err(SpecError::WeightBits);
