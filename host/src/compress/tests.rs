@@ -292,8 +292,8 @@ fn too_little_sram_is_refused_with_what_is_enough() {
     let need = need.and_then(|n| n.strip_suffix(')')).expect("only that");
     let need: u64 = need.parse().expect("bytes");
     assert!(start(need - 1, Some(1e3)).is_err());
-    // The nearest really meets what it is said to need, in SRAM and in time: just below its
-    // latency, both are refused, and just above it neither.
+    // In as much SRAM as the nearest needs, its latency is the least: what is below is refused, and
+    // what is above is not.
     let ms = error.nearest.split_once(" ms").expect("a latency").0;
     let ms: f64 = ms.parse().expect("a number");
     let tight = start(need, Some(ms - 0.01)).err().expect("refused");

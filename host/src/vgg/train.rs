@@ -20,7 +20,7 @@ use std::time::Instant;
 const PREFETCH: usize = 2;
 /// Pictures that one thread takes through a teacher at a time.
 const TEACHER_CHUNK: usize = 32;
-/// A loss that no training comes back from: those of classes and penalties are below a thousand.
+/// A loss that no training comes back from, far above those of classes and penalties.
 const EXPLODED: f64 = 1e6;
 /// Streams of the seed for the noise of each step begin here.
 const NOISE_STREAM: u64 = 1 << 33;
