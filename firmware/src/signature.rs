@@ -31,7 +31,9 @@ pub fn check(
         return Err(SignatureError::Rollback { version, floor });
     }
     let forged = SignatureError::Forged;
-    let signed = file.get(..blob_len + SIGNED_BYTES).ok_or(forged)?;
+    let signed = file
+        .get(..blob_len.saturating_add(SIGNED_BYTES))
+        .ok_or(forged)?;
     let key = salty::PublicKey::try_from(trusted).map_err(|_| forged)?;
     let signature = salty::Signature::from(&trailer.signature);
     match key.verify(signed, &signature) {

@@ -23,7 +23,7 @@ impl Chosen {
     #[must_use]
     pub fn range(&self, layout: &Layout) -> Range<u32> {
         let start = layout.slot(self.slot);
-        start..start + self.length
+        start..start.saturating_add(self.length)
     }
 }
 
@@ -84,7 +84,7 @@ fn admit<F: Storage, G: Gate>(
     let ledger = Ledger::read(flash, layout);
     let length = state.header.map_or(layout.limit(), |h| h.length);
     let start = layout.slot(slot);
-    let network = start..start + length;
+    let network = start..start.saturating_add(length);
     let check = |flash: &F, gate: &mut G| {
         let bytes = flash.slice(network.clone()).ok_or(UpdateError::Flash)?;
         gate.check(bytes, ledger.floor)

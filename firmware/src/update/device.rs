@@ -21,7 +21,7 @@ impl Gate for Device<'_> {
             .trust
             .admit(network, floor)
             .map_err(UpdateError::Blob)?;
-        for (layer, l) in (0u16..).zip(blob.layers()) {
+        for (layer, l) in (0..u16::MAX).zip(blob.layers()) {
             let kernel = Ability::of(l.spec());
             if !kernels::BUILT.contains(kernel) {
                 return Err(UpdateError::NotBuilt { layer, kernel });

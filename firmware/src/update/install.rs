@@ -42,7 +42,7 @@ impl Install {
             self_test,
         };
         flash
-            .erase(start, start + layout.slot_bytes)
+            .erase(start, start.saturating_add(layout.slot_bytes))
             .map_err(|_| UpdateError::Flash)?;
         Ok(Self {
             slot,
@@ -78,16 +78,17 @@ impl Install {
         if offset != self.next || (end != length && !end.is_multiple_of(UNIT as u32)) {
             return Err(UpdateError::Order { next: self.next });
         }
-        for (n, chunk) in (0u32..).zip(bytes.chunks(UNIT)) {
+        let (start, mut at) = (layout.slot(self.slot), offset);
+        for chunk in bytes.chunks(UNIT) {
             let mut unit = [0xff; UNIT];
             for (to, from) in unit.iter_mut().zip(chunk) {
                 *to = *from;
             }
-            let at = offset + n * UNIT as u32;
-            super::write_unit(flash, layout.slot(self.slot) + at, &unit).map_err(|e| match e {
+            super::write_unit(flash, start.saturating_add(at), &unit).map_err(|e| match e {
                 UpdateError::Verify { .. } => UpdateError::Verify { offset: at },
                 other => other,
             })?;
+            at = at.saturating_add(UNIT as u32);
         }
         self.next = end;
         Ok(end)
@@ -110,7 +111,7 @@ impl Install {
         }
         let ledger = Ledger::read(flash, layout);
         let start = layout.slot(self.slot);
-        let network = flash.slice(start..start + self.header.length);
+        let network = flash.slice(start..start.saturating_add(self.header.length));
         let version = gate.check(network.ok_or(UpdateError::Flash)?, ledger.floor)?;
         if !ledger.takes(version) {
             return Err(UpdateError::Worn);

@@ -25,7 +25,7 @@ impl Ledger {
     pub fn read<F: Storage>(flash: &mut F, layout: &Layout) -> Self {
         let mut floor = 0;
         for n in 0..layout.ledger_bytes / UNIT as u32 {
-            let at = layout.ledger + n * UNIT as u32;
+            let at = layout.ledger.saturating_add(n * UNIT as u32);
             let Some(unit) = read_unit(flash, at) else {
                 break;
             };

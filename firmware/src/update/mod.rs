@@ -60,7 +60,8 @@ pub trait Mapped<'a>: Storage {
 }
 
 /// Where slots and ledger lie, as offsets in the storage. Each begins at a sector of its
-/// own, and none shares one.
+/// own, and none shares one. An offset that 32 bits do not hold is the last they do, which no
+/// storage has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// The slots.

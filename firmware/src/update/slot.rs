@@ -155,5 +155,6 @@ pub fn mark_confirmed<F: Storage>(
 }
 
 fn unit_at(layout: &Layout, index: u8, n: u32) -> u32 {
-    layout.slot(index) + layout.limit() + n * UNIT as u32
+    let header = layout.slot(index).saturating_add(layout.limit());
+    header.saturating_add(n * UNIT as u32)
 }
