@@ -181,6 +181,7 @@ fn inference_gives_logits_cycles_and_the_arena_that_was_used() {
     }
 }
 
+#[cfg(feature = "bench")]
 #[test]
 fn a_benchmark_answers_what_the_host_computes() {
     let request = BenchLayer {
@@ -240,9 +241,13 @@ fn nonsense_is_answered_with_an_error_and_forgotten() {
         assert_eq!(ask(too_long), DeviceError::BadFrame);
         assert!(matches!(ask(frame(&image)), DeviceError::Blob(_)));
         let zero = ask(frame(&Request::BenchLayer(zero)));
-        assert!(matches!(zero, DeviceError::Spec(_)));
         let large = ask(frame(&Request::BenchLayer(large)));
-        assert!(matches!(large, DeviceError::TooLarge { limit: 65_536, .. }));
+        if cfg!(feature = "bench") {
+            assert!(matches!(zero, DeviceError::Spec(_)));
+            assert!(matches!(large, DeviceError::TooLarge { limit: 65_536, .. }));
+        } else {
+            assert_eq!((zero, large), (DeviceError::NoBench, DeviceError::NoBench));
+        }
     });
 }
 

@@ -10,6 +10,7 @@ use crate::pattern::Pattern;
 use crate::spec::{Abilities, Ability, LayerSpec, SpecError};
 #[cfg(feature = "update")]
 use crate::update::{UpdateError, UpdateReply, UpdateRequest};
+use cobs::{DecodeResult, DecoderState};
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
@@ -208,6 +209,8 @@ pub enum DeviceError {
         /// The kernel.
         kernel: Ability,
     },
+    /// The firmware was built without the requests that time layers.
+    NoBench,
     /// More layers or classes than a reply can carry.
     ReplyTooLong,
     /// A stored weight stream is damaged.
@@ -251,16 +254,14 @@ pub fn encode<T: Serialize>(
     let len = postcard::to_slice(message, scratch)
         .map_err(|_| FrameError::BufferTooSmall)?
         .len();
-    let (body, tail) = scratch.split_at_mut(len);
-    let tail = tail.get_mut(..4).ok_or(FrameError::BufferTooSmall)?;
-    tail.copy_from_slice(&CRC32.checksum(body).to_le_bytes());
-    let raw = &scratch[..len + 4];
-    if out.len() < cobs::max_encoding_length(raw.len()) + 1 {
-        return Err(FrameError::BufferTooSmall);
-    }
-    let n = cobs::encode(raw, out);
-    out[n] = 0;
-    Ok(n + 1)
+    let full = FrameError::BufferTooSmall;
+    let (body, tail) = scratch.split_at_mut_checked(len).ok_or(full)?;
+    let crc = tail.first_chunk_mut::<4>().ok_or(full)?;
+    *crc = CRC32.checksum(body).to_le_bytes();
+    let raw = scratch.get(..len.saturating_add(4)).ok_or(full)?;
+    let n = cobs::try_encode(raw, out).map_err(|_| full)?;
+    *out.get_mut(n).ok_or(full)? = 0;
+    Ok(n.saturating_add(1))
 }
 
 /// Decodes one frame in place; `frame` is what came before the zero byte.
@@ -268,16 +269,37 @@ pub fn encode<T: Serialize>(
 /// # Errors
 /// [`FrameError`] says what is wrong with it.
 pub fn decode<'a, T: Deserialize<'a>>(frame: &'a mut [u8]) -> Result<T, FrameError> {
-    let len = cobs::decode_in_place(frame).map_err(|_| FrameError::Cobs)?;
-    let body_len = len.checked_sub(4).ok_or(FrameError::Crc)?;
-    let (body, crc) = frame.get(..len).ok_or(FrameError::Cobs)?.split_at(body_len);
-    if crc != CRC32.checksum(body).to_le_bytes() {
+    let len = unstuff(frame).ok_or(FrameError::Cobs)?;
+    let raw = frame.get(..len).ok_or(FrameError::Cobs)?;
+    let (body, crc) = raw.split_last_chunk::<4>().ok_or(FrameError::Crc)?;
+    if *crc != CRC32.checksum(body).to_le_bytes() {
         return Err(FrameError::Crc);
     }
     match postcard::take_from_bytes(body) {
         Ok((message, [])) => Ok(message),
         _ => Err(FrameError::Message),
     }
+}
+
+/// Undoes COBS in place; returns the bytes that are left, or `None` where it is broken.
+///
+/// Byte by byte, since the crate's own way of doing so indexes as no compiler can follow.
+fn unstuff(frame: &mut [u8]) -> Option<usize> {
+    let mut state = DecoderState::Idle;
+    let mut len = 0usize;
+    for at in 0..frame.len() {
+        let byte = *frame.get(at)?;
+        match state.feed(byte).ok()? {
+            DecodeResult::DataContinue(decoded) => {
+                *frame.get_mut(len)? = decoded;
+                len = len.saturating_add(1);
+            }
+            DecodeResult::NoData | DecodeResult::DataStart => {}
+            // A zero byte ends a frame, and is none of its bytes.
+            DecodeResult::DataComplete => return None,
+        }
+    }
+    matches!(state.feed(0), Ok(DecodeResult::DataComplete)).then_some(len)
 }
 
 #[cfg(test)]
@@ -329,6 +351,37 @@ mod tests {
             decode::<Reply>(&mut out[..n - 1]).unwrap(),
             Reply::Infer(infer)
         );
+    }
+
+    #[test]
+    fn frames_are_undone_as_the_crate_does() {
+        let mut rng = crate::bench::Rng::new(5);
+        for round in 0..20_000 {
+            // Runs of more than 254 bytes without a zero, and short ones with many.
+            let len = rng.below(if round % 4 == 0 { 700 } else { 40 }) as usize;
+            let rare = 1 + rng.below(400);
+            let raw: std::vec::Vec<u8> = (0..len)
+                .map(|_| match rng.below(rare) {
+                    0 => 0,
+                    n => n as u8,
+                })
+                .collect();
+            let mut frame = vec![0; cobs::max_encoding_length(len)];
+            let n = cobs::encode(&raw, &mut frame);
+            frame.truncate(n);
+            let mut whole = frame.clone();
+            let undone = unstuff(&mut whole).map(|n| &whole[..n]);
+            assert_eq!(undone, Some(&raw[..]), "{frame:?}");
+            // Damaged, both say the same, but where a zero byte would have ended the frame.
+            let at = rng.below(frame.len() as u32) as usize;
+            frame[at] = 1 + rng.below(255) as u8;
+            let (mut ours, mut theirs) = (frame.clone(), frame);
+            let expected = cobs::decode_in_place(&mut theirs).ok();
+            let found = unstuff(&mut ours);
+            assert_eq!(found, expected);
+            let n = found.unwrap_or(0);
+            assert_eq!(ours[..n], theirs[..n]);
+        }
     }
 
     #[test]

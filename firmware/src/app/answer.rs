@@ -1,17 +1,24 @@
 //! What each request does.
 
 use super::board::Board;
-use super::cycles::{LayerTimes, Stopwatch};
+use super::cycles::LayerTimes;
+#[cfg(feature = "bench")]
+use super::cycles::Stopwatch;
 use super::networks::Networks;
 use super::paint;
+#[cfg(feature = "bench")]
+use crate::bench;
 use crate::engine::{EngineError, Network};
-use crate::{bench, kernels};
+use crate::kernels;
 use embedded_hal::digital::OutputPin;
 use heapless::{String, Vec};
 use shared::blob::{Blob, BlobError};
+use shared::index::round_up;
+#[cfg(feature = "bench")]
+use shared::message::{Bench, BenchLayer};
 use shared::message::{
-    Bench, BenchLayer, DeviceError, Features, Hello, Infer, MAX_CLASSES, MAX_LAYERS, Reply,
-    Request, SCHEMA, Stack, decode,
+    DeviceError, Features, Hello, Infer, MAX_CLASSES, MAX_LAYERS, Reply, Request, SCHEMA, Stack,
+    decode,
 };
 #[cfg(feature = "update")]
 use shared::update::UpdateRequest;
@@ -36,7 +43,10 @@ impl<'a, B: Board, N: Networks<'a>> Device<'a, '_, B, N> {
         let result = match decode::<Request>(frame) {
             Ok(Request::Hello) => Ok(self.hello()),
             Ok(Request::Infer { image, paint }) => self.infer(image, paint),
+            #[cfg(feature = "bench")]
             Ok(Request::BenchLayer(request)) => self.bench(&request),
+            #[cfg(not(feature = "bench"))]
+            Ok(Request::BenchLayer(_)) => Err(DeviceError::NoBench),
             Ok(Request::Stack) => Ok(self.stack()),
             #[cfg(feature = "update")]
             Ok(Request::Update(request)) => self.update(request),
@@ -83,7 +93,7 @@ impl<'a, B: Board, N: Networks<'a>> Device<'a, '_, B, N> {
             let touched = paint::extent(self.arena) as u32;
             // Painted by words: what lies past the stated end in the last one is a guard.
             let stated = blob.header().arena_bytes;
-            let used = if touched == stated.next_multiple_of(4) {
+            let used = if touched == round_up(stated, 2) {
                 stated
             } else {
                 touched
@@ -93,6 +103,7 @@ impl<'a, B: Board, N: Networks<'a>> Device<'a, '_, B, N> {
         Ok(Reply::Infer(infer))
     }
 
+    #[cfg(feature = "bench")]
     fn bench(&mut self, request: &BenchLayer) -> Result<Reply, DeviceError> {
         let board = &*self.board;
         let mut cycles = None;

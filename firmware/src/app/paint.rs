@@ -18,14 +18,9 @@ pub fn fill(memory: &mut [u8]) {
 #[must_use]
 pub fn extent(memory: &[u8]) -> usize {
     let (words, _) = memory.as_chunks::<4>();
-    let touched = |(i, word): (usize, &[u8; 4])| *word != pattern(i).to_le_bytes();
-    let untouched = words
-        .iter()
-        .enumerate()
-        .rev()
-        .position(touched)
-        .unwrap_or(words.len());
-    4 * (words.len() - untouched)
+    let touched = |(i, word): &(usize, &[u8; 4])| **word != pattern(*i).to_le_bytes();
+    let last = words.iter().enumerate().rev().find(touched);
+    last.map_or(0, |(i, _)| i.saturating_add(1).saturating_mul(4))
 }
 
 const STACK_PATTERN: u32 = 0x57ac_57ac;
@@ -43,7 +38,7 @@ pub unsafe fn stack(stack: Range<usize>) {
     while at < end.min(stack.end) {
         // SAFETY: below the current stack pointer, inside the stack, aligned.
         unsafe { core::ptr::write_volatile(at as *mut u32, STACK_PATTERN) };
-        at += 4;
+        at = at.saturating_add(4);
     }
 }
 
@@ -56,7 +51,7 @@ pub unsafe fn stack_used(stack: Range<usize>) -> usize {
     let mut at = stack.start;
     // SAFETY: inside the stack, aligned.
     while at < stack.end && unsafe { core::ptr::read_volatile(at as *const u32) } == STACK_PATTERN {
-        at += 4;
+        at = at.saturating_add(4);
     }
-    stack.end - at
+    stack.end.saturating_sub(at)
 }

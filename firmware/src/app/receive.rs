@@ -58,7 +58,7 @@ impl Receiver {
                 Some(slot) if !self.overflow => *slot = byte[0],
                 _ => self.overflow = true,
             }
-            self.len = (self.len + 1).min(buffer.len());
+            self.len = self.len.saturating_add(1).min(buffer.len());
             if !matches!(stream.read_ready(), Ok(true)) {
                 return None;
             }

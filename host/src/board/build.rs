@@ -72,6 +72,7 @@ impl Build {
     fn features(&self) -> Option<String> {
         let kernels = self.kernels.iter().flat_map(|all| all.iter());
         let mut features: Vec<&str> = kernels.map(|k| k.name()).collect();
+        features.extend(self.kernels.is_some().then_some("bench"));
         features.extend(self.trust.is_some().then_some("signed"));
         features.extend(self.two_slots.then_some("update"));
         (*self != Self::default()).then(|| features.join(","))

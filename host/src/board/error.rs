@@ -248,6 +248,7 @@ fn refusal(error: &DeviceError) -> String {
             "layer {layer} needs the kernel {}, which the firmware was built without",
             kernel.name()
         ),
+        DeviceError::NoBench => "its firmware was built without `bench`, which times layers".into(),
         DeviceError::Blob(error) => format!("its blob is not usable: {}", blob(error)),
         DeviceError::Update(error) => update_refusal(error),
         other => format!("{other:?}"),
@@ -299,6 +300,7 @@ fn refusal_hint(error: &DeviceError) -> Option<String> {
             Malformed::Signature(error) => sign::hint(error),
             _ => "copy the blob again, or make it anew with `compress`",
         },
+        DeviceError::NoBench => "flash the board's firmware with its default features",
         DeviceError::BadFrame => "`flash --two-slots` first, if this was an update",
         DeviceError::Update(E::NotBegun | E::Order { .. }) => {
             "run the update again; the network that ran before still runs"

@@ -222,8 +222,8 @@ impl<'a> Blob<'a> {
     /// Logits that the network gives.
     #[must_use]
     pub fn classes(&self) -> u16 {
-        self.layer(self.header.layers - 1)
-            .map_or(0, |l| l.record.spec.c_out)
+        let last = self.header.layers.wrapping_sub(1);
+        self.layer(last).map_or(0, |l| l.record.spec.c_out)
     }
 
     /// Layer `i`, or `None` past the last.

@@ -43,7 +43,8 @@ pub(super) fn kernels(
     let features: Vec<&str> = features.iter().map(Ability::name).collect();
     let text = format!(
         "{}\nengine and kernels of this network {}; the firmware of {} takes {}, about {} with \
-         only these:\n  cargo build --release --no-default-features --features {}",
+         only these:\n  cargo build --release --no-default-features --features {},bench\n\
+         Without `bench` it is smaller still, cannot panic in its message loop, and times no layers.",
         table.render(),
         kib(used as u64),
         board.name,
