@@ -3,6 +3,7 @@
 use crate::reg::GPIOC_BSRR;
 use core::arch::asm;
 use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, Ordering};
 use cortex_m_rt::exception;
 
 /// Takes a fresh stack first: after an overflow the old one is outside of memory.
@@ -44,8 +45,15 @@ extern "C" fn fault(stack_pointer: u32) -> ! {
     blink()
 }
 
+/// Whether a panic is being told: defmt panics where it is called within itself, as it is when
+/// a fault cuts a message short.
+static TELLING: AtomicBool = AtomicBool::new(false);
+
 #[panic_handler]
 fn panic(info: &PanicInfo) -> ! {
+    if TELLING.swap(true, Ordering::Relaxed) {
+        blink()
+    }
     match info.location() {
         Some(l) => defmt::error!("panic at {=str}:{=u32}", l.file(), l.line()),
         None => defmt::error!("panic"),
