@@ -1,6 +1,6 @@
 //! The VGG family: configuration, network, costs, import.
 //!
-//! `config` says what a network looks like, `network` holds its tensors and trains it
+//! `config` says what a network looks like (`json`: in a file), `network` holds its tensors and trains it
 //! (`train`), `weights` reads PyTorch's safetensors under the names of `names`, `export` writes
 //! them, `folded` is the network
 //! at inference, with batch normalization folded into the convolutions.
@@ -12,6 +12,7 @@ mod error;
 mod export;
 mod folded;
 mod infer;
+mod json;
 mod memory;
 mod names;
 mod network;
