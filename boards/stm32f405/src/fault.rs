@@ -1,4 +1,6 @@
-//! Faults and panics: said over defmt, then shown by a fast blinking marker pin.
+//! Faults and panics: said over defmt, then shown by a fast blinking marker pin. With two slots
+//! the board then starts again, so that a network on trial has one attempt less and nobody needs to
+//! come by.
 
 use crate::reg::GPIOC_BSRR;
 use core::arch::asm;
@@ -42,7 +44,7 @@ extern "C" fn fault(stack_pointer: u32) -> ! {
             cfsr
         );
     }
-    blink()
+    end()
 }
 
 /// Whether a panic is being told: defmt panics where it is called within itself, as it is when
@@ -52,20 +54,24 @@ static TELLING: AtomicBool = AtomicBool::new(false);
 #[panic_handler]
 fn panic(info: &PanicInfo) -> ! {
     if TELLING.swap(true, Ordering::Relaxed) {
-        blink()
+        end()
     }
     match info.location() {
         Some(l) => defmt::error!("panic at {=str}:{=u32}", l.file(), l.line()),
         None => defmt::error!("panic"),
     }
-    blink()
+    end()
 }
 
-fn blink() -> ! {
-    loop {
+/// Blinks for ever; with two slots for about a second, in which a probe reads what was said.
+fn end() -> ! {
+    let mut blinks = 0u32;
+    while cfg!(not(feature = "update")) || blinks < 10 {
         GPIOC_BSRR.write(1 << 12);
         cortex_m::asm::delay(8_000_000);
         GPIOC_BSRR.write(1 << 28);
         cortex_m::asm::delay(8_000_000);
+        blinks = blinks.saturating_add(1);
     }
+    cortex_m::peripheral::SCB::sys_reset()
 }

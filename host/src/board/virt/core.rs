@@ -22,6 +22,8 @@ pub const IT: u32 = (3 << 25) | (0x3F << 10);
 
 /// Address of the DWT's cycle counter.
 pub const CYCCNT: u32 = 0xE000_1004;
+/// Application Interrupt and Reset Control Register.
+pub const AIRCR: u32 = 0xE000_ED0C;
 
 /// What one instruction did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The debug unit of the virtual microcontroller: what a probe reads and writes
 //! (ARMv7-M Architecture Reference Manual, chapter C1).
 
-use super::core::CYCCNT;
+use super::core::{AIRCR, CYCCNT};
 use super::machine::Machine;
 use rsemu::core::space::MemAttrs;
 use rsemu::core::value::Width;
@@ -16,7 +16,6 @@ const DCRSR: u32 = 0xE000_EDF4;
 const DCRDR: u32 = 0xE000_EDF8;
 const DEMCR: u32 = 0xE000_EDFC;
 const DFSR: u32 = 0xE000_ED30;
-const AIRCR: u32 = 0xE000_ED0C;
 const FP_CTRL: u32 = 0xE000_2000;
 const FP_COMP0: u32 = 0xE000_2008;
 const FP_LAST: u32 = 0xE000_203C;

@@ -1,7 +1,7 @@
 //! The virtual microcontroller: a fast core, a complete one behind it, memories, counts.
 
 use super::bytes::Bytes;
-use super::core::{CYCCNT, Core, Flow, Window};
+use super::core::{AIRCR, CYCCNT, Core, Flow, Window};
 use super::decode::{DecodeCache, Marker};
 use super::flash::Flash;
 use super::parts::{Parts, address_space};
@@ -285,6 +285,9 @@ impl Machine {
             self.halted = true;
             return;
         }
+        if self.asks_for_reset(insn) {
+            return self.reset();
+        }
         let pc = self.core.r[15];
         let read = data_read(insn, &self.core);
         if let Some((address, len)) = read {
@@ -308,6 +311,18 @@ impl Machine {
         if (entered != exception && (3..=6).contains(&entered)) || self.cpu.is_locked_up() {
             self.record_fault(pc);
         }
+    }
+
+    /// Whether an instruction stores a request for a reset, with its key (ARMv7-M, B3.2.6).
+    fn asks_for_reset(&self, insn: &Insn) -> bool {
+        let Insn::LoadStore {
+            load: false, rt, ..
+        } = *insn
+        else {
+            return false;
+        };
+        super::reads::address_of(insn, &self.core) == Some(AIRCR)
+            && self.core.reg(rt) & 0xFFFF_0004 == 0x05FA_0004
     }
 
     /// Where the firmware wrote CYCCNT, counts on from what it wrote.
