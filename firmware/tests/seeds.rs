@@ -3,24 +3,28 @@
 
 mod common;
 
-use common::small::networks;
+use common::small::{self, networks};
+use shared::act::Act;
 use shared::message::{BenchLayer, MAX_REQUEST, Reply, Request, Stack};
 use shared::pattern::Pattern;
-use shared::spec::{Encoding, LayerSpec};
+use shared::spec::LayerSpec;
 use std::path::Path;
 
 /// Messages as they are before the checksum and COBS.
 fn messages() -> Vec<Vec<u8>> {
-    let bench = BenchLayer {
-        spec: LayerSpec {
-            encoding: Encoding::Coded,
-            ..LayerSpec::conv3x3(4, 4, 4, 4)
-        },
-        blocks: 1,
-        density_percent: 50,
-        pattern: Pattern::Random,
-        seed: 1,
-    };
+    // Every layer of the networks, and a pool: all kernels, encodings and widths.
+    let mut specs: Vec<LayerSpec> = small::specs();
+    specs.push(LayerSpec::global_avg_pool(4, 4, 5, Act::U4));
+    let patterns = Pattern::EDGES.into_iter().chain([Pattern::Typical]).cycle();
+    let benches = specs.into_iter().zip(patterns).map(|(spec, pattern)| {
+        Request::BenchLayer(BenchLayer {
+            spec,
+            blocks: 1,
+            density_percent: 50,
+            pattern,
+            seed: 1,
+        })
+    });
     let image = [7; 48];
     let requests = [
         Request::Hello,
@@ -29,13 +33,16 @@ fn messages() -> Vec<Vec<u8>> {
             image: &image,
             paint: true,
         },
-        Request::BenchLayer(bench),
     ];
     let bytes = |r: &Request| {
         let mut out = [0; MAX_REQUEST];
         postcard::to_slice(r, &mut out).unwrap().to_vec()
     };
-    let mut all: Vec<Vec<u8>> = requests.iter().map(bytes).collect();
+    let mut all: Vec<Vec<u8>> = requests
+        .into_iter()
+        .chain(benches)
+        .map(|r| bytes(&r))
+        .collect();
     let reply = Reply::Stack(Stack { limit: 9, used: 1 });
     let mut out = [0; 64];
     all.push(postcard::to_slice(&reply, &mut out).unwrap().to_vec());

@@ -54,10 +54,12 @@ pub fn join(parts: &[&[u8]]) -> Vec<u8> {
     all
 }
 
-/// A model: `config.json`, then `model.safetensors`, which is also imported without.
+/// A model: `config.json`, then `model.safetensors`, which is also imported without, then an index
+/// of several such files, if there is one.
 pub fn import(data: &[u8]) {
     let (config, rest) = split(data);
-    let (weights, _) = split(rest);
+    let (weights, rest) = split(rest);
+    let (index, _) = split(rest);
     let folder = folder("model");
     write(&folder, "config.json", config);
     write(&folder, "model.safetensors", weights);
@@ -65,6 +67,11 @@ pub fn import(data: &[u8]) {
     let path = folder.join("model.safetensors");
     if let Ok(config) = VggConfig::of_weights(&path) {
         let _ = Vgg::import(config, &path, &Device::Cpu);
+    }
+    if !index.is_empty() {
+        write(&folder, "model.safetensors.index.json", index);
+        let _ = Vgg::load(&folder.join("model.safetensors.index.json"), &Device::Cpu);
+        let _ = fs::remove_file(folder.join("model.safetensors.index.json"));
     }
 }
 
@@ -97,7 +104,11 @@ pub fn images(data: &[u8]) {
     let _ = data::load(&root);
 }
 
-/// A checkpoint's manifest, whose checksum is made right, one part, and a saved agent.
+/// A checkpoint's manifest, whose checksum is made right, one part, and a saved agent, which acts
+/// once.
+///
+/// # Panics
+/// Where an action has another length than it should.
 pub fn checkpoint(data: &[u8]) {
     let (manifest, rest) = split(data);
     let (part, agent) = split(rest);
@@ -116,7 +127,13 @@ pub fn checkpoint(data: &[u8]) {
     }
     let (agent, _) = split(agent);
     if let Ok(state) = AgentState::from_bytes(agent) {
-        let _ = state.load();
+        let (features, numbers) = state.dimensions();
+        if let Ok(mut agent) = state.load() {
+            agent.begin_episode();
+            agent.begin_again(1);
+            let action = agent.act(&vec![0.5; features.unwrap_or(1)]);
+            assert_eq!(action.len(), numbers, "one number each");
+        }
     }
 }
 

@@ -133,6 +133,11 @@ fn write_seeds() {
     let (config, weights) = (read("model/config.json"), read("model/model.safetensors"));
     put("import", "model", &files::join(&[&config, &weights]));
     put("import", "weights", &files::join(&[b"{}", &weights]));
+    let index = br#"{"weight_map":{"features.0.weight":"model.safetensors"}}"#;
+    put("import", "index", &files::join(&[&config, &weights, index]));
+    let timm = br#"{"architecture":"vgg11_bn","num_classes":10,
+        "pretrained_cfg":{"mean":[0.485,0.456,0.406],"std":[0.229,0.224,0.225]}}"#;
+    put("import", "timm", &files::join(&[timm, b""]));
 
     let sample =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/models/cifar10-sample/test.parquet");

@@ -46,7 +46,7 @@ impl Adam {
     pub fn step(&mut self, parameters: &mut [f32], gradients: &[f32]) {
         assert_eq!(parameters.len(), self.len());
         assert_eq!(gradients.len(), self.len());
-        self.steps += 1;
+        self.steps = self.steps.saturating_add(1);
         let unbias1 = (1.0 / (1.0 - BETA1.powi(self.steps as i32))) as f32;
         let unbias2 = (1.0 / (1.0 - BETA2.powi(self.steps as i32))) as f32;
         let (beta1, beta2) = (BETA1 as f32, BETA2 as f32);

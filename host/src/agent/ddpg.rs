@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Adam, Agent, AgentError, AgentState, Mlp, Replay, Sample, Schedule, Transition,
+    Adam, Agent, AgentError, AgentState, MOST, Mlp, Replay, Sample, Schedule, Transition,
     mlp::parameter_count, random::uniform, truncated_normal,
 };
 
@@ -132,6 +132,12 @@ impl DdpgState {
         self.critic.forward(&self.join(state, action), 1).output()[0]
     }
 
+    /// The same with something changed.
+    pub(super) fn change(&mut self, change: &dyn Fn(&mut DdpgConfig), replay: Option<Replay>) {
+        change(&mut self.config);
+        self.replay = replay.unwrap_or_else(|| self.replay.clone());
+    }
+
     /// The same with a configuration that its networks contradict.
     pub(super) fn with_hidden(mut self, hidden: usize) -> Self {
         self.config.hidden = hidden;
@@ -173,7 +179,7 @@ impl Ddpg {
     ///
     /// # Errors
     /// [`AgentError::Shape`] where a network or its optimizer has another size than the
-    /// configuration says.
+    /// configuration says; [`AgentError::Impossible`] where it could not be continued.
     pub fn load(state: DdpgState) -> Result<Self, AgentError> {
         let check = |what, expected: &[usize], net: &Mlp, adam: &Adam| {
             let count = parameter_count(expected);
@@ -188,6 +194,18 @@ impl Ddpg {
             }
             Ok(())
         };
+        let c = &state.config;
+        if c.state_dim == 0 || c.action_dim == 0 || c.batch == 0 {
+            return Err(AgentError::Impossible(
+                "states, actions or batches of nothing",
+            ));
+        }
+        if c.batch.max(c.updates).max(state.episode) > MOST {
+            return Err(AgentError::Impossible("more updates than a search has"));
+        }
+        if !state.replay.fits(c.state_dim, c.action_dim) {
+            return Err(AgentError::Impossible("memories of another search"));
+        }
         let (actor, critic) = (state.config.actor_sizes(), state.config.critic_sizes());
         check("actor", &actor, &state.actor, &state.actor_adam)?;
         check(
@@ -280,6 +298,10 @@ impl Agent for Ddpg {
 }
 
 impl DdpgState {
+    pub(super) fn dimensions(&self) -> (Option<usize>, usize) {
+        (Some(self.config.state_dim), self.config.action_dim)
+    }
+
     /// Updates after the episode that has just ended: none during the warm-up (as AMC), where an
     /// actor would run into a corner of its range on a handful of samples and stay there.
     fn updates_now(&self) -> usize {

@@ -45,6 +45,10 @@ pub struct Transition {
 /// before.
 const AGAIN: usize = 8;
 
+/// Most features of a state and numbers of an action, samples of an update, updates of an episode,
+/// and episodes, of an agent that is continued: far above what any search has.
+const MOST: usize = 1 << 20;
+
 /// What chooses the actions of a search.
 pub trait Agent: Send {
     /// Name for logs and reports, such as `"ddpg"`.
@@ -181,6 +185,9 @@ pub enum AgentError {
     /// The bytes are not a saved agent.
     #[error("agent state cannot be decoded: {0}")]
     Decode(#[from] postcard::Error),
+    /// No agent ever is like that.
+    #[error("agent state: {0}")]
+    Impossible(&'static str),
     /// The parts contradict each other.
     #[error("agent state: {what} has {found} values, its configuration needs {expected}")]
     Shape {
@@ -194,6 +201,17 @@ pub enum AgentError {
 }
 
 impl AgentState {
+    /// Features of the states that it was made for, where it looks at them, and numbers of its
+    /// actions.
+    #[must_use]
+    pub fn dimensions(&self) -> (Option<usize>, usize) {
+        match self {
+            Self::Ddpg(state) => state.dimensions(),
+            Self::Random(state) => (None, state.action_dim()),
+            Self::Prescribed(state) => (None, state.action_dim()),
+        }
+    }
+
     /// Compact binary form; floats keep every bit.
     ///
     /// # Errors
@@ -210,15 +228,39 @@ impl AgentState {
         Ok(postcard::from_bytes(bytes)?)
     }
 
+    /// [`Self::load`], for a search whose states and actions have so many numbers.
+    ///
+    /// # Errors
+    /// As there; [`AgentError::Shape`] where it is of another search.
+    pub fn load_for(
+        self,
+        state_dim: usize,
+        action_dim: usize,
+    ) -> Result<Box<dyn Agent>, AgentError> {
+        let (state, action) = self.dimensions();
+        let state = ("a step's state", state.unwrap_or(state_dim), state_dim);
+        for (what, found, expected) in [state, ("an action", action, action_dim)] {
+            if found != expected {
+                return Err(AgentError::Shape {
+                    what,
+                    found,
+                    expected,
+                });
+            }
+        }
+        self.load()
+    }
+
     /// The agent that continues exactly where [`Agent::save`] was called.
     ///
     /// # Errors
-    /// [`AgentError::Shape`] where parts of the state do not fit together.
+    /// [`AgentError::Shape`] where parts of the state do not fit together,
+    /// [`AgentError::Impossible`] where it could not be continued.
     pub fn load(self) -> Result<Box<dyn Agent>, AgentError> {
         Ok(match self {
             Self::Ddpg(state) => Box::new(Ddpg::load(*state)?),
-            Self::Random(state) => Box::new(Random::load(*state)),
-            Self::Prescribed(state) => Box::new(Prescribed::load(*state)),
+            Self::Random(state) => Box::new(Random::load(*state)?),
+            Self::Prescribed(state) => Box::new(Prescribed::load(*state)?),
         })
     }
 }

@@ -3,13 +3,22 @@
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-/// A normal deviate of mean `mean` and deviation `sigma`, conditioned on lying in `[0, 1]`
-/// (drawn anew until it does, which takes about two draws at worst for a mean inside).
+/// Deviations above are no wider in `[0, 1]` than this one, and would be drawn ever longer.
+const WIDEST: f32 = 10.0;
+
+/// A normal deviate of mean `mean` and deviation `sigma`, at most 10, conditioned on lying in
+/// `[0, 1]` (drawn anew until it does, which takes about two draws at worst for a mean inside and
+/// a deviation of 1). A mean that is no number counts as 0.5, such a deviation as 0.
 pub fn truncated_normal(mean: f32, sigma: f32, rng: &mut impl Rng) -> f32 {
-    let mean = mean.clamp(0.0, 1.0);
-    if sigma <= 0.0 {
+    let mean = if mean.is_nan() {
+        0.5
+    } else {
+        mean.clamp(0.0, 1.0)
+    };
+    if sigma.is_nan() || sigma <= 0.0 {
         return mean;
     }
+    let sigma = sigma.min(WIDEST);
     loop {
         let value = mean + sigma * standard_normal(rng);
         if (0.0..=1.0).contains(&value) {
@@ -69,6 +78,17 @@ mod tests {
     use super::*;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
+
+    #[test]
+    fn no_mean_and_no_deviation_is_drawn_for_ever() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for mean in [f32::NAN, f32::NEG_INFINITY, 0.3, f32::MAX] {
+            for sigma in [f32::NAN, -1.0, f32::MIN_POSITIVE, f32::MAX, f32::INFINITY] {
+                let value = truncated_normal(mean, sigma, &mut rng);
+                assert!((0.0..=1.0).contains(&value), "{mean} {sigma}: {value}");
+            }
+        }
+    }
 
     #[test]
     fn schedule_is_the_documented_one() {

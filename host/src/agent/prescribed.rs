@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Agent, AgentKind, AgentState, Transition};
+use super::{Agent, AgentError, AgentKind, AgentState, MOST, Transition};
 
 /// Plays given policies, one an episode.
 #[derive(Clone, Debug)]
@@ -29,17 +29,50 @@ impl Prescribed {
     /// Where there is no policy, or one without steps.
     pub fn new(kind: AgentKind, policies: Vec<Vec<Vec<f32>>>) -> Self {
         assert!(!policies.is_empty() && policies.iter().all(|p| !p.is_empty()));
-        Self::load(PrescribedState {
+        let state = PrescribedState {
             kind,
             policies,
             episode: 0,
             step: 0,
-        })
+        };
+        Self { state }
     }
 
     /// Continues from a saved state.
-    pub fn load(state: PrescribedState) -> Self {
-        Self { state }
+    ///
+    /// # Errors
+    /// [`AgentError::Impossible`] where there is nothing to play, or actions differ in their
+    /// numbers.
+    pub fn load(state: PrescribedState) -> Result<Self, AgentError> {
+        let policies = &state.policies;
+        if policies.is_empty() || policies.iter().any(Vec::is_empty) {
+            return Err(AgentError::Impossible("a policy without steps"));
+        }
+        let dim = state.action_dim();
+        if policies.iter().flatten().any(|action| action.len() != dim) {
+            return Err(AgentError::Impossible("actions differ in their numbers"));
+        }
+        if state.episode.max(state.step) > MOST {
+            return Err(AgentError::Impossible("more episodes than a search has"));
+        }
+        Ok(Self { state })
+    }
+}
+
+impl PrescribedState {
+    #[cfg(test)]
+    pub(super) fn new(kind: AgentKind, policies: Vec<Vec<Vec<f32>>>) -> Self {
+        Self {
+            kind,
+            policies,
+            episode: 0,
+            step: 0,
+        }
+    }
+
+    pub(super) fn action_dim(&self) -> usize {
+        let first = self.policies.first().and_then(|policy| policy.first());
+        first.map_or(0, Vec::len)
     }
 }
 

@@ -4,7 +4,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{Agent, AgentState, Transition};
+use super::{Agent, AgentError, AgentState, MOST, Transition};
 
 /// Uniform actions in `[0, 1]`, independent of state and reward.
 #[derive(Clone, Debug)]
@@ -34,8 +34,22 @@ impl Random {
     }
 
     /// Continues from a saved state.
-    pub fn load(state: RandomState) -> Self {
-        Self { state }
+    ///
+    /// # Errors
+    /// [`AgentError::Impossible`] where it cannot be continued.
+    pub fn load(state: RandomState) -> Result<Self, AgentError> {
+        if state.action_dim > MOST || state.episode > MOST {
+            return Err(AgentError::Impossible(
+                "more numbers or episodes than a search has",
+            ));
+        }
+        Ok(Self { state })
+    }
+}
+
+impl RandomState {
+    pub(super) fn action_dim(&self) -> usize {
+        self.action_dim
     }
 }
 

@@ -41,6 +41,16 @@ impl Replay {
         }
     }
 
+    /// Whether it can go on with states and actions of so many numbers.
+    pub(super) fn fits(&self, state_dim: usize, action_dim: usize) -> bool {
+        let fits = |s: &Sample| {
+            let next = s.next.as_ref().is_none_or(|next| next.len() == state_dim);
+            s.state.len() == state_dim && s.action.len() == action_dim && next
+        };
+        let ring = self.samples.len() <= self.capacity && self.head < self.capacity;
+        ring && self.samples.iter().all(fits)
+    }
+
     /// Remembers a whole episode, first step to last.
     pub fn push_episode(&mut self, transitions: &[Transition], reward: f32) {
         for (i, step) in transitions.iter().enumerate() {

@@ -174,3 +174,47 @@ fn a_damaged_state_is_refused() {
         "{error}"
     );
 }
+
+#[test]
+fn agents_that_could_not_go_on_are_refused() {
+    let impossible = |state: AgentState| {
+        let error = state.load().map(|agent| agent.name()).unwrap_err();
+        assert!(matches!(error, AgentError::Impossible(_)), "{error}");
+    };
+    let step = |state: usize, action: usize| Transition {
+        state: vec![0.5; state],
+        action: vec![0.5; action],
+    };
+    // Nothing to play, and actions that differ.
+    let played = |policies| PrescribedState::new(AgentKind::Greedy, policies);
+    impossible(AgentState::Prescribed(Box::new(played(vec![]))));
+    impossible(AgentState::Prescribed(Box::new(played(vec![vec![]]))));
+    let uneven = vec![vec![vec![0.5; 2], vec![0.5]]];
+    impossible(AgentState::Prescribed(Box::new(played(uneven))));
+    let random = Random::new(usize::MAX, 1).save();
+    impossible(random);
+
+    let ddpg = |change: &dyn Fn(&mut DdpgConfig), replay: Option<Replay>| {
+        let AgentState::Ddpg(mut state) = AgentKind::Ddpg.build(4, 2, STEPS, 30, 1).save() else {
+            unreachable!()
+        };
+        state.change(change, replay);
+        AgentState::Ddpg(state)
+    };
+    assert!(ddpg(&|_| (), None).load().is_ok());
+    impossible(ddpg(&|c| c.batch = 0, None));
+    impossible(ddpg(&|c| c.updates = usize::MAX, None));
+    impossible(ddpg(&|c| c.state_dim = 0, None));
+    for (state, action) in [(3, 2), (4, 1)] {
+        let mut replay = Replay::new(10);
+        replay.push_episode(&[step(state, action)], 0.5);
+        impossible(ddpg(&|_| (), Some(replay)));
+    }
+    // Of another search: its states or actions have other numbers.
+    for (state, action) in [(5, 2), (4, 1)] {
+        let error = ddpg(&|_| (), None).load_for(state, action);
+        let error = error.map(|agent| agent.name()).unwrap_err();
+        assert!(matches!(error, AgentError::Shape { .. }), "{error}");
+    }
+    assert!(ddpg(&|_| (), None).load_for(4, 2).is_ok());
+}

@@ -278,12 +278,12 @@ impl<D: Device + 'static> Compress<D> {
         Ok(self.run.checkpoint(progress, &self.timer, &parts)?)
     }
 
-    fn saved_agent(&self) -> Result<Option<Box<dyn Agent>>> {
+    fn saved_agent(&self) -> Result<Option<AgentState>> {
         if !self.run.checkpoints().has(AGENT) {
             return Ok(None);
         }
         let bytes = self.run.checkpoints().part(AGENT)?;
-        Ok(Some(AgentState::from_bytes(&bytes)?.load()?))
+        Ok(Some(AgentState::from_bytes(&bytes)?))
     }
 
     /// Bytes of arena that networks are planned for: the board's, or the budget if less.

@@ -16,7 +16,7 @@ use crate::prune::{
 use crate::quant::{QatNet, QuantEnv, Sensitivity};
 use crate::reward::{Reward, RewardMode, SpeedModel};
 use crate::run::Stage;
-use crate::search::{Best, Found};
+use crate::search::{Best, Environment, Found};
 use crate::vgg::{TrainConfig, Vgg, evaluate};
 use anyhow::Result;
 use std::sync::Arc;
@@ -48,6 +48,8 @@ impl<D: Device + 'static> Compress<D> {
         let arena = self.arena();
         let setup = prune_setup(&self.input, &self.settings, arena, &reward, given);
         let mut env = PruneEnv::new(setup, &mut self.latency)?;
+        let agent = agent.map(|saved| saved.load_for(env.state_dim(), env.action_dim()));
+        let agent = agent.transpose()?;
         let searched = match self.settings.speed {
             SpeedModel::Cycles => reward,
             SpeedModel::Macs => {
@@ -186,6 +188,8 @@ impl<D: Device + 'static> Compress<D> {
         let (arena, trial) = (self.arena(), self.settings.quantize.trial.clone());
         let setup = quant_setup(&self.input, &self.settings, arena, &reward, trial, pruned);
         let mut env = QuantEnv::new(setup, &mut self.latency)?;
+        let agent = agent.map(|saved| saved.load_for(env.state_dim(), env.action_dim()));
+        let agent = agent.transpose()?;
         self.state.cycles_spread = Some(env.cycles_spread());
         let search = Search {
             stage: Stage::Quantize,
