@@ -141,22 +141,23 @@ pub fn checkpoint(data: &[u8]) {
 pub fn run_folder(data: &[u8]) {
     let folder = folder("run");
     let mut rest = data;
+    let put = |name, part: &[u8]| match part.is_empty() {
+        true => drop(fs::remove_file(folder.join(name))),
+        false => write(&folder, name, part),
+    };
     for name in RUN_FILES {
         let (part, more) = split(rest);
         rest = more;
-        let path = folder.join(name);
-        match part.is_empty() {
-            true => drop(fs::remove_file(path)),
-            false => write(&folder, name, part),
-        }
+        put(name, part);
     }
+    let (table, rest) = split(rest);
+    put("storage.json", split(rest).0);
     let _ = report::write(&folder);
-    let (table, _) = split(rest);
     write(&folder, "table.jsonl", table);
     let _ = LatencyTable::open(&folder.join("table.jsonl"), false);
 }
 
-/// What [`run_folder`] takes apart, in this order; the table comes last.
+/// What [`run_folder`] takes apart, in this order; then come the table, and `storage.json`.
 pub const RUN_FILES: [&str; 6] = [
     "config.json",
     "log.jsonl",

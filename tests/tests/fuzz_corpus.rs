@@ -201,4 +201,12 @@ fn write_seeds() {
     let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
     put("run_folder", "default", &files::join(&parts));
     put("run_folder", "config", &files::join(&parts[..1]));
+    let evaluation = br#"{"classes":["a","b"],"before":[[9,1],[0,10]],"after":[[8,2],[1,9]],
+        "broken":[{"row":3,"class":0,"predicted":1,"png_base64":"iVBO"}]}"#;
+    let storage = br#"[{"stored":"dense","blob_bytes":9,"sram_bytes":8,"cycles":7},
+        {"stored":"chosen","blob_bytes":6,"sram_bytes":8,"cycles":9}]"#;
+    let mut whole = parts.clone();
+    whole[5] = evaluation;
+    whole.push(storage);
+    put("run_folder", "whole", &files::join(&whole));
 }

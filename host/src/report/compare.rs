@@ -60,7 +60,7 @@ impl Cell {
     /// Images forward plus three times images trained, both stages.
     fn cost(&self) -> u64 {
         let log = self.data.iter().flat_map(|d| &d.log);
-        log.filter_map(|r| r.images).sum()
+        log.filter_map(|r| r.images).fold(0, u64::saturating_add)
     }
 }
 
@@ -244,9 +244,9 @@ fn chart(cells: &[Cell], stage: Stage) -> String {
 
 /// Cost so far in thousands of images and best reward so far, after each feasible episode.
 fn curve(cell: &Cell, stage: Stage) -> Vec<(f64, f64)> {
-    let (mut cost, mut best, mut points) = (0, f64::NEG_INFINITY, Vec::new());
+    let (mut cost, mut best, mut points) = (0u64, f64::NEG_INFINITY, Vec::new());
     for r in cell.records(stage) {
-        cost += r.images.unwrap_or(0);
+        cost = cost.saturating_add(r.images.unwrap_or(0));
         if r.feasible {
             best = best.max(r.reward);
             points.push((cost as f64 / 1e3, best));

@@ -36,7 +36,7 @@ fn matrix(classes: &[String], counts: &Confusion, label: &str) -> String {
     let cell = (SIDE - LABELS) / n as f64;
     let readable = n <= READABLE;
     for (i, row) in counts.iter().enumerate() {
-        let total = f64::from(row.iter().sum::<u32>().max(1));
+        let total = row.iter().copied().map(f64::from).sum::<f64>().max(1.0);
         let y = LABELS + i as f64 * cell;
         let class = name(classes, i);
         if readable {

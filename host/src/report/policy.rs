@@ -140,7 +140,8 @@ fn table(policy: &Policy, cycle_label: &str) -> String {
     let rows: String = policy.layers.iter().map(row).collect();
     let sum = |get: fn(&LayerFigures) -> u64| {
         let total = |side: fn(&PolicyLayer) -> &LayerFigures| {
-            policy.layers.iter().map(|l| get(side(l))).sum()
+            let all = policy.layers.iter().map(|l| get(side(l)));
+            all.fold(0, u64::saturating_add)
         };
         (total(|l| &l.before), total(|l| &l.after))
     };

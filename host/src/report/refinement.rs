@@ -32,7 +32,8 @@ pub(super) fn section(data: &RunData) -> String {
 }
 
 fn row(data: &RunData, r: &EpisodeRecord, kept: bool) -> String {
-    let channels: usize = r.actions.iter().filter_map(|a| a.channels).sum();
+    let channels = r.actions.iter().filter_map(|a| a.channels);
+    let channels = channels.fold(0, usize::saturating_add);
     let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len().max(1) as f64;
     let density = mean(r.actions.iter().filter_map(|a| a.density).collect());
     let widths = r.actions.iter().filter_map(|a| a.w_bits);
