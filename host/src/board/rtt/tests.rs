@@ -8,17 +8,23 @@ use shared::message::{MAX_REQUEST, Request, encode};
 /// Bytes of stack that are left to the firmware, less than answering takes.
 const LEFT: u32 = 32;
 
-#[test]
-fn a_stack_that_overflows_faults_below_all_memory() {
+/// A virtual board whose firmware waits for requests.
+fn waiting(build: &Build) -> (BoardSpec, ProbeLink) {
     let (spec, _) = spec::find("virtual-stm32f405").unwrap();
-    let firmware = Firmware::build(&spec).unwrap();
+    let firmware = Firmware::built(&spec, build).unwrap();
     let machine = Handle::new(open::new_machine(&spec, &firmware).unwrap());
     let chip = machine.clone();
     let probe = Box::new(move || Ok(chip.probe()));
     let mut link = ProbeLink::attach(probe, &spec, firmware, Some(machine), false).unwrap();
     link.load(None).unwrap();
+    (0..50).for_each(|_| link.receive(&mut Vec::new()).unwrap());
+    (spec, link)
+}
+
+#[test]
+fn a_stack_that_overflows_faults_below_all_memory() {
+    let (spec, mut link) = waiting(&Build::default());
     let mut replies = Vec::new();
-    (0..50).for_each(|_| link.receive(&mut replies).unwrap());
 
     // The waiting firmware goes on at the bottom of its stack.
     let (bottom, top) = (spec.sram.base, spec.sram.base + spec.sram.stack_bytes);
@@ -50,19 +56,11 @@ fn a_stack_that_overflows_faults_below_all_memory() {
 
 #[test]
 fn a_device_with_two_slots_starts_again_after_a_fault() {
-    let (spec, _) = spec::find("virtual-stm32f405").unwrap();
-    let build = Build {
+    let (spec, mut link) = waiting(&Build {
         two_slots: true,
         ..Build::default()
-    };
-    let firmware = Firmware::built(&spec, &build).unwrap();
-    let machine = Handle::new(open::new_machine(&spec, &firmware).unwrap());
-    let chip = machine.clone();
-    let probe = Box::new(move || Ok(chip.probe()));
-    let mut link = ProbeLink::attach(probe, &spec, firmware, Some(machine), true).unwrap();
-    link.load(None).unwrap();
+    });
     let mut replies = Vec::new();
-    (0..50).for_each(|_| link.receive(&mut replies).unwrap());
     {
         // The handler's own first instruction: a fault of the machine would stop it for the host.
         let mut core = core(&mut link.session).unwrap();
