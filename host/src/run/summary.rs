@@ -131,4 +131,17 @@ mod tests {
         let earlier: Summary = serde_json::from_value(value).unwrap();
         assert_eq!(earlier.control.unwrap().epochs, None);
     }
+
+    #[test]
+    fn figures_that_are_read_and_written_again_stay_what_they_are() {
+        // `control` does so. JSON read quickly gives 0.4817559523809524 here.
+        let ms = 0.481_755_952_380_952_37;
+        let figures = NetworkFigures {
+            ms,
+            ..NetworkFigures::default()
+        };
+        let text = serde_json::to_string(&figures).unwrap();
+        let read: NetworkFigures = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.ms.to_bits(), ms.to_bits());
+    }
 }
