@@ -3,6 +3,8 @@
 use candle_core::Device;
 use host::agent::AgentState;
 use host::board::LatencyTable;
+use host::data::{Augment, Crop, Normalization, Source};
+use host::nn::Rng;
 use host::run::{Checkpoints, fingerprint};
 use host::vgg::{Vgg, VggConfig};
 use host::{data, report};
@@ -75,11 +77,37 @@ pub fn import(data: &[u8]) {
     }
 }
 
-/// A parquet file.
+/// A parquet file, whole and streamed.
 pub fn parquet(data: &[u8]) {
     let folder = folder("parquet");
     write(&folder, "train.parquet", data);
-    let _ = data::load(&folder.join("train.parquet"));
+    let file = folder.join("train.parquet");
+    let _ = data::load(&file);
+    stream(&file);
+}
+
+/// Crops of the first pictures of each part, as training and judging take them.
+fn stream(path: &Path) {
+    let crop = Crop::new(4);
+    let Ok(splits) = data::open(path, crop) else {
+        return;
+    };
+    let normalization = Normalization {
+        mean: vec![0.5; 3],
+        std: vec![0.25; 3],
+    };
+    let augment = Augment {
+        pad: 0,
+        flip: true,
+        cutout: 2,
+    };
+    for part in [&splits.train, &splits.validation] {
+        let mut first: Vec<usize> = (0..part.len().min(3)).collect();
+        let mut rng = Rng::new(1);
+        part.shuffle(&mut first, &mut rng);
+        let _ = part.plain(&first, &normalization);
+        let _ = part.augmented(&first, &normalization, augment, crop.side, &mut rng);
+    }
 }
 
 /// A file of CIFAR-10's binary layout and its class names.
@@ -91,7 +119,7 @@ pub fn cifar(data: &[u8]) {
     let _ = data::load(&folder);
 }
 
-/// A folder of two classes with a picture each.
+/// A folder of two classes with a picture each, whole and streamed.
 pub fn images(data: &[u8]) {
     let (first, rest) = split(data);
     let (second, _) = split(rest);
@@ -102,6 +130,7 @@ pub fn images(data: &[u8]) {
         write(&class, name, bytes);
     }
     let _ = data::load(&root);
+    stream(&root);
 }
 
 /// A checkpoint's manifest, whose checksum is made right, one part, and a saved agent, which acts

@@ -168,8 +168,11 @@ fn known(error: &(dyn std::error::Error + 'static)) -> Option<Advice> {
     if let Some(e) = error.downcast_ref::<RunError>() {
         return advice(None, e.hint());
     }
-    if error.is::<AgentError>() {
-        let hint = "start a new run without `--resume`; nothing else was changed";
+    if let Some(e) = error.downcast_ref::<AgentError>() {
+        let hint = match e {
+            AgentError::Diverged(_) => "a new run with another `--seed`, or `--agent random`",
+            _ => "start a new run without `--resume`; nothing else was changed",
+        };
         return advice(None, Some(hint.into()));
     }
     if error.is::<Disagreement>() {
@@ -205,6 +208,7 @@ fn data(error: &DataError) -> String {
         E::ImageSize { .. } | E::TooLarge { .. } => {
             "`--crop SIDE`, which takes pictures of any size, or resize them to one".into()
         }
+        E::Pixels { .. } => "resize that picture, or take it away".into(),
         E::Empty { .. } => "check that the pictures are .png or .jpg files".into(),
         E::ModelInput {
             input: [h, w, _], ..

@@ -78,14 +78,17 @@ impl Default for Augment {
     }
 }
 
-/// The pictures with these indices as they are: `[c, n, h, w]`.
+/// The pictures with these indices as they are: `[c, n, h, w]`; nothing of none.
 ///
 /// # Panics
 /// Where an index is out of range or the channels of `normalization` do not fit.
 pub fn plain_batch(data: &Dataset, indices: &[usize], normalization: &Normalization) -> Vec<f32> {
     let plane = data.h * data.w;
     let mut out = vec![0.0f32; data.c * indices.len() * plane];
-    for (c, channel) in out.chunks_exact_mut(indices.len() * plane).enumerate() {
+    for (c, channel) in out
+        .chunks_exact_mut((indices.len() * plane).max(1))
+        .enumerate()
+    {
         let table = normalization.table(c);
         for (i, to) in indices.iter().zip(channel.chunks_exact_mut(plane)) {
             let pixels = data.image(*i).iter().skip(c).step_by(data.c);
@@ -123,7 +126,10 @@ pub fn augmented_batch(
     };
     let mut out = vec![0.0f32; data.c * indices.len() * out_plane];
     let mut cropped = vec![0.0f32; data.h * data.w];
-    for (c, channel) in out.chunks_exact_mut(indices.len() * out_plane).enumerate() {
+    for (c, channel) in out
+        .chunks_exact_mut((indices.len() * out_plane).max(1))
+        .enumerate()
+    {
         let table = normalization.table(c);
         for ((i, m), to) in indices
             .iter()
@@ -259,6 +265,7 @@ mod tests {
             let pixel = data.image(1)[(y * 8 + x_) * 3 + c];
             assert!((at(c, 0, y, x_) - f32::from(pixel)).abs() < 1e-3);
         }
+        assert!(plain_batch(&data, &[], &identity()).is_empty());
     }
 
     #[test]

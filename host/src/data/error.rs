@@ -70,6 +70,20 @@ pub enum DataError {
         /// The longest side.
         most: usize,
     },
+    /// A picture with more pixels than are decoded.
+    #[error("picture {row} of {path} has {w}x{h} pixels, more than {most}")]
+    Pixels {
+        /// The file or folder.
+        path: PathBuf,
+        /// Row in it.
+        row: usize,
+        /// Its width.
+        w: usize,
+        /// Its height.
+        h: usize,
+        /// The most pixels.
+        most: usize,
+    },
     /// A picture that does not decode.
     #[error("cannot decode picture {row} of {path}: {source}")]
     Decode {

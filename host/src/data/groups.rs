@@ -36,18 +36,23 @@ struct Group {
 
 impl Groups {
     /// The row groups of these files; rows are numbered through all of them.
+    ///
+    /// # Errors
+    /// [`DataError::Parquet`] where a file's groups have not the rows that it says it has, or
+    /// all files together have more than `u32` counts.
     pub fn open(files: &[PathBuf]) -> Result<Self, DataError> {
         let (mut groups, mut first) = (Vec::new(), 0u32);
         for (file, path) in files.iter().enumerate() {
             let mut first_in_file = 0;
-            for (number, rows) in Table::open(path)?.group_rows().into_iter().enumerate() {
+            for (number, rows) in Table::open(path)?.group_rows()?.into_iter().enumerate() {
                 groups.push(Group {
                     file,
                     number,
                     first,
                     first_in_file,
                 });
-                first += rows as u32;
+                let next = u32::try_from(rows).ok().and_then(|n| first.checked_add(n));
+                first = next.ok_or_else(|| DataError::parquet(path, "more than 2^32 rows"))?;
                 first_in_file += rows;
             }
         }

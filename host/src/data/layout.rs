@@ -153,7 +153,7 @@ impl Layout {
     fn load(self, files: &[PathBuf], classes: Option<&[String]>) -> Result<Dataset, DataError> {
         let load_one = |path: &Path| match self {
             Self::ClassFolders => folder::load(path, classes),
-            Self::Parquet | Self::CifarBinary => parquet::load(path),
+            Self::Parquet | Self::CifarBinary => of_classes(path, parquet::load(path)?, classes),
         };
         if self == Self::CifarBinary {
             return cifar_bin::load(files);
@@ -213,6 +213,24 @@ impl Layout {
     }
 }
 
+/// Refuses labels that are none of `classes`, where those of the training part are known.
+fn of_classes(
+    path: &Path,
+    part: Dataset,
+    classes: Option<&[String]>,
+) -> Result<Dataset, DataError> {
+    let classes = classes.map_or(part.classes(), <[String]>::len);
+    match part.labels.iter().position(|l| *l as usize >= classes) {
+        None => Ok(part),
+        Some(row) => Err(DataError::Label {
+            path: path.into(),
+            row,
+            label: part.labels[row].into(),
+            classes,
+        }),
+    }
+}
+
 /// Labels of all rows of these files, and the classes: those of the training part, those that
 /// the files declare, or as many as the largest label asks for.
 fn parquet_labels(
@@ -223,7 +241,9 @@ fn parquet_labels(
     for file in files {
         read.push(parquet::read_labels(file)?);
     }
-    let declared = read.iter().find_map(|(_, names)| names.clone());
+    // Files that lie sorted by class may each know of the classes up to their own.
+    let declared = read.iter().filter_map(|(_, names)| names.clone());
+    let declared = declared.max_by_key(Vec::len);
     let all: Vec<i64> = read
         .iter()
         .flat_map(|(labels, _)| labels)

@@ -118,11 +118,16 @@ impl Dataset {
         }
     }
 
-    /// Appends `other`, numbering its rows on from ours.
+    /// Appends `other`, numbering its rows on from ours. Files that lie sorted by class may each
+    /// know of the classes up to their own.
     fn append(&mut self, other: Self) {
         let first = self.len() as u32;
+        if other.classes() > self.classes() {
+            self.class_names = other.class_names;
+        }
         self.images.extend(other.images);
         self.labels.extend(other.labels);
-        self.rows.extend(other.rows.iter().map(|r| first + r));
+        self.rows
+            .extend(other.rows.iter().map(|r| first.saturating_add(*r)));
     }
 }

@@ -103,10 +103,17 @@ impl<'a> Table<'a> {
         Ok(Self { path, reader })
     }
 
-    /// Rows of each row group.
-    pub fn group_rows(&self) -> Vec<usize> {
+    /// Rows of each row group, together those of the file.
+    pub fn group_rows(&self) -> Result<Vec<usize>, DataError> {
         let groups = self.reader.metadata().row_groups().iter();
-        groups.map(|g| g.num_rows().max(0) as usize).collect()
+        let rows: Vec<i64> = groups.map(|g| g.num_rows()).collect();
+        let of_file = self.reader.metadata().file_metadata().num_rows();
+        let sum = rows.iter().try_fold(0i64, |sum, n| sum.checked_add(*n));
+        if sum != Some(of_file) || rows.iter().any(|n| *n < 0) {
+            let reason = format!("its row groups do not have the {of_file} rows that it says");
+            return Err(DataError::parquet(self.path, reason));
+        }
+        Ok(rows.into_iter().map(|n| n as usize).collect())
     }
 
     /// The still encoded pictures of one row group.

@@ -24,11 +24,25 @@ pub(super) fn decode(path: &Path, row: usize, file: &[u8]) -> Result<DynamicImag
     })
 }
 
+/// Most pixels that are decoded, each thread a picture: 192 MiB of them. No set that is
+/// trained on has more, and a file of 4 kB can claim any number.
+const MOST_PIXELS: usize = 1 << 26;
+
 /// The same in three channels: grey pictures get their level in each, CMYK is converted.
 ///
 /// # Errors
-/// As [`decode`].
+/// As [`decode`]; [`DataError::Pixels`].
 pub(super) fn decode_rgb(path: &Path, row: usize, file: &[u8]) -> Result<RgbImage, DataError> {
+    let [h, w] = size(path, row, file)?;
+    if w.saturating_mul(h) > MOST_PIXELS {
+        return Err(DataError::Pixels {
+            path: path.into(),
+            row,
+            w,
+            h,
+            most: MOST_PIXELS,
+        });
+    }
     Ok(decode(path, row, file)?.into_rgb8())
 }
 
@@ -148,6 +162,19 @@ pub(super) mod tests {
             assert!(close, "{ink:?}: {pixel:?}, not {rgb:?}");
             assert!(has_color(&file));
         }
+    }
+
+    #[test]
+    fn a_picture_that_claims_too_many_pixels_is_not_decoded() {
+        let mut file = encoded(noise(8, 8), ImageFormat::Jpeg);
+        let frame = file.windows(2).position(|w| w == [0xff, 0xc0]);
+        let at = frame.expect("a baseline frame") + 5;
+        file[at..at + 4].copy_from_slice(&[0xff, 0xff, 0x04, 0x01]);
+        let error = decode_rgb(Path::new("set"), 3, &file).expect_err("refused");
+        assert_eq!(
+            error.to_string(),
+            "picture 3 of set has 1025x65535 pixels, more than 67108864"
+        );
     }
 
     #[test]

@@ -309,3 +309,68 @@ fn rows_of_parquet_groups_come_as_they_are_asked_for() {
         assert_eq!(part.labels[n], u32::from(stream.picks[i] >= 15));
     }
 }
+
+/// A file of grey pictures with these labels.
+fn labelled(path: &Path, labels: &[u32], class_names: &[&str]) {
+    let rows = EncodedRows {
+        bytes: labels
+            .iter()
+            .map(|i| encoded(level(8, 8, *i as u8), ImageFormat::Png))
+            .collect(),
+        paths: Vec::new(),
+        labels: labels.to_vec(),
+        rows: (0..labels.len() as u32).collect(),
+        class_names: class_names.iter().map(|&name| name.into()).collect(),
+    };
+    write_in_groups(path, &rows, 2).expect("writes");
+}
+
+#[test]
+fn files_that_each_know_of_some_classes_make_one_set() {
+    let folder = tempfile::tempdir().expect("folder");
+    let at = |name: &str| folder.path().join(name);
+    labelled(&at("train-0.parquet"), &[0, 0, 1, 1], &["ant", "bee"]);
+    labelled(&at("train-1.parquet"), &[2, 2, 2], &["ant", "bee", "cow"]);
+    labelled(&at("test.parquet"), &[2, 1], &["ant", "bee", "cow"]);
+    let whole = load(folder.path()).expect("loads");
+    assert_eq!(whole.train.class_names, ["ant", "bee", "cow"]);
+    assert_eq!(whole.train.labels.len() + whole.validation.labels.len(), 7);
+    let streams = open(folder.path(), Crop::new(8)).expect("opens");
+    assert_eq!(streams.train.class_names, whole.train.class_names);
+    assert_eq!(streams.train.labels, whole.train.labels);
+
+    // A class that the training part has not.
+    let more = ["ant", "bee", "cow", "dog"];
+    labelled(&at("test.parquet"), &[1, 3], &more);
+    let streamed = open(folder.path(), Crop::new(8)).map(drop);
+    for refused in [load(folder.path()).map(drop), streamed] {
+        let told = refused.expect_err("refused").to_string();
+        assert!(told.contains("3 at row 1") && told.contains("test.parquet"));
+    }
+}
+
+#[test]
+fn a_damaged_footer_is_an_error_or_none() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("train.parquet");
+    labelled(&path, &[0, 1, 0, 1, 1], &["ant", "bee"]);
+    let whole = fs::read(&path).expect("reads");
+    let mut opened = 0;
+    let footer = whole.len() - 8;
+    let start =
+        footer - u32::from_le_bytes(*whole[footer..].first_chunk().expect("a word")) as usize;
+    for at in start..footer {
+        for change in [0x01, 0x02, 0x10, 0x80] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= change;
+            fs::write(&path, damaged).expect("writes");
+            if let Ok(splits) = open(&path, Crop::new(8)) {
+                opened += 1;
+                let all: Vec<usize> = (0..splits.train.len()).collect();
+                let _ = splits.train.dataset(&all);
+            }
+            let _ = load(&path);
+        }
+    }
+    assert!(opened > 0, "some bytes say nothing that matters");
+}
