@@ -179,7 +179,8 @@ impl Ddpg {
     ///
     /// # Errors
     /// [`AgentError::Shape`] where a network or its optimizer has another size than the
-    /// configuration says; [`AgentError::Impossible`] where it could not be continued.
+    /// configuration says; [`AgentError::Impossible`] and
+    /// [`AgentError::Diverged`] where it could not be continued.
     pub fn load(state: DdpgState) -> Result<Self, AgentError> {
         let check = |what, expected: &[usize], net: &Mlp, adam: &Adam| {
             let count = parameter_count(expected);
@@ -221,6 +222,7 @@ impl Ddpg {
             &state.critic_target,
             &state.critic_adam,
         )?;
+        state.check()?;
         Ok(Self { state })
     }
 
@@ -288,6 +290,10 @@ impl Agent for Ddpg {
         }
     }
 
+    fn check(&self) -> Result<(), AgentError> {
+        self.state.check()
+    }
+
     fn episode(&self) -> usize {
         self.state.episode
     }
@@ -300,6 +306,20 @@ impl Agent for Ddpg {
 impl DdpgState {
     pub(super) fn dimensions(&self) -> (Option<usize>, usize) {
         (Some(self.config.state_dim), self.config.action_dim)
+    }
+
+    fn check(&self) -> Result<(), AgentError> {
+        let finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
+        for (what, values) in [
+            ("rewards", &[self.baseline][..]),
+            ("critic's weights", self.critic.parameters()),
+            ("actor's weights", self.actor.parameters()),
+        ] {
+            if !finite(values) {
+                return Err(AgentError::Diverged(what));
+            }
+        }
+        Ok(())
     }
 
     /// Updates after the episode that has just ended: none during the warm-up (as AMC), where an

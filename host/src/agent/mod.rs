@@ -77,6 +77,14 @@ pub trait Agent: Send {
     /// If there is no transition, or one has other dimensions than the agent was made for.
     fn end_episode(&mut self, transitions: &[Transition], reward: f32);
 
+    /// Whether it can go on.
+    ///
+    /// # Errors
+    /// [`AgentError::Diverged`].
+    fn check(&self) -> Result<(), AgentError> {
+        Ok(())
+    }
+
     /// Whether the environment's guides take the place of its first episodes.
     fn guided(&self) -> bool {
         true
@@ -188,6 +196,9 @@ pub enum AgentError {
     /// No agent ever is like that.
     #[error("agent state: {0}")]
     Impossible(&'static str),
+    /// It learned itself away: its actions would be the same whatever the state.
+    #[error("the agent has diverged: its {0} are no finite numbers")]
+    Diverged(&'static str),
     /// The parts contradict each other.
     #[error("agent state: {what} has {found} values, its configuration needs {expected}")]
     Shape {

@@ -218,3 +218,32 @@ fn agents_that_could_not_go_on_are_refused() {
     }
     assert!(ddpg(&|_| (), None).load_for(4, 2).is_ok());
 }
+
+#[test]
+fn an_agent_that_diverges_says_so_and_is_not_continued() {
+    let learn = |change: &dyn Fn(&mut DdpgConfig), reward: f32| {
+        let mut config = DdpgConfig::new(4, 2, STEPS, 30, 1);
+        config.schedule.warmup = 1;
+        change(&mut config);
+        let mut agent = Ddpg::new(config);
+        for _ in 0..3 {
+            agent.begin_episode();
+            let state = toy_state(0, &[0.5, 0.5]);
+            let action = agent.act(&state);
+            agent.end_episode(&[Transition { state, action }], reward);
+        }
+        let diverged = match agent.check() {
+            Err(AgentError::Diverged(what)) => Some(what),
+            other => other.map(|()| None).unwrap(),
+        };
+        assert_eq!(diverged.is_some(), agent.save().load().is_err());
+        diverged
+    };
+    assert_eq!(learn(&|_| (), 0.5), None);
+    assert_eq!(learn(&|_| (), f32::NAN), Some("rewards"));
+    assert_eq!(learn(&|_| (), f32::INFINITY), Some("rewards"));
+    let exploding = learn(&|c| c.critic_rate = f32::INFINITY, 0.5);
+    assert_eq!(exploding, Some("critic's weights"));
+    // The critic learns from what its actor would do.
+    assert!(learn(&|c| c.actor_rate = f32::INFINITY, 0.5).is_some());
+}

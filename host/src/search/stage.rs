@@ -4,6 +4,7 @@ use super::{Best, Candidate, Effort, TimedEnvironment};
 use crate::agent::{Agent, Transition};
 use crate::reward::Reward;
 use crate::run::{EpisodeRecord, EpisodeSeconds, Stage};
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -84,7 +85,7 @@ fn parts(start: Instant, chosen: (f64, f64), (judge, board): (f64, f64)) -> Epis
 /// it (write checkpoints there) and may break off.
 ///
 /// # Errors
-/// What the environment or `observe` report.
+/// What the environment or `observe` report, and of an agent that diverged.
 pub fn run_stage(
     run: &StageRun,
     env: &mut dyn TimedEnvironment,
@@ -115,6 +116,10 @@ pub fn run_stage(
         let score = run.reward.score(candidate.quality(), &candidate.costs);
         let transitions = transitions(&*env, &candidate.actions);
         agent.end_episode(&transitions, score.reward as f32);
+        // Told before anything of it is written.
+        agent
+            .check()
+            .with_context(|| format!("after episode {episode}"))?;
         let judged = Best {
             episode,
             candidate,

@@ -146,3 +146,29 @@ fn what_the_environment_makes_of_the_nearest_is_judged_where_nothing_met_the_bud
     let (judged, _) = within(Some(5), decided(), 2);
     assert_eq!(judged.len(), 1, "this one meets it");
 }
+
+#[test]
+fn an_agent_that_diverges_ends_the_stage_before_it_is_kept() {
+    let reward = Reward {
+        mode: RewardMode::Haq,
+        targets: Targets::default(),
+        merit: Merit::Accuracy,
+        accuracy_before: f64::NAN,
+    };
+    let run = StageRun {
+        stage: Stage::Prune,
+        reward: &reward,
+        episodes: 5,
+        prior: 0,
+    };
+    let (mut env, mut found) = (Nine::default(), Found::default());
+    let mut agent = AgentKind::Ddpg.build(1, 1, 2, 5, 3);
+    let observe = |_: &dyn TimedEnvironment, _: &EpisodeRecord, _: &dyn Agent, _: &Found| {
+        panic!("nothing to keep")
+    };
+    let error = run_stage(&run, &mut env, agent.as_mut(), &mut found, observe).unwrap_err();
+    assert_eq!(
+        format!("{error:#}"),
+        "after episode 0: the agent has diverged: its rewards are no finite numbers"
+    );
+}
