@@ -12,6 +12,8 @@ mod networks;
 mod reg;
 mod rtt;
 mod usart;
+#[cfg(feature = "watchdog")]
+mod watchdog;
 
 use core::ops::Range;
 use cortex_m_rt::entry;
@@ -38,6 +40,8 @@ fn main() -> ! {
     let usart = usart::Usart1::init(clock.hz);
     let build_id = image::build_id();
     defmt::info!("stm32f405: build {=u32:08x}, {=u32} Hz", build_id, clock.hz);
+    #[cfg(feature = "watchdog")]
+    watchdog::start();
     let board = Stm32f405 {
         rtt,
         usart,
@@ -78,6 +82,11 @@ impl Board for Stm32f405 {
 
     fn marker(&mut self) -> &mut Marker {
         &mut self.marker
+    }
+
+    #[cfg(feature = "watchdog")]
+    fn alive(&self) {
+        watchdog::feed();
     }
 }
 

@@ -21,6 +21,11 @@ pub trait Board {
     fn streams(&mut self) -> (&mut Self::Probe, &mut Self::Serial);
     /// The pin that marks inference.
     fn marker(&mut self) -> &mut Self::Marker;
+
+    /// The loop goes round, or a layer begins: a board with a watchdog feeds it here and nowhere
+    /// else, so that code that never ends is reset. Between two calls lie at most one
+    /// layer, one self-test of a network, or the erasing of one slot. Does nothing by default.
+    fn alive(&self) {}
 }
 
 /// What a board says of itself.

@@ -63,6 +63,7 @@ impl<'a, B: Board> LayerTimes<'a, B> {
 
 impl<B: Board> LayerHook for LayerTimes<'_, B> {
     fn begin(&mut self, _layer: u16) {
+        self.board.alive();
         self.running = Some(Stopwatch::start(self.board));
     }
 

@@ -74,6 +74,7 @@ impl<'a, B: Board, N: Networks<'a>> App<'a, B, N> {
 
     /// Takes what bytes have come; answers if they complete a frame.
     pub fn poll(&mut self) {
+        self.board.alive();
         for stream in 0..2 {
             let received = {
                 let (probe, serial) = self.board.streams();

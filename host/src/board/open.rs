@@ -170,6 +170,7 @@ pub(super) fn new_machine(spec: &BoardSpec, firmware: &Firmware) -> Result<Machi
         sram_base: spec.sram.base,
         sram_size: spec.sram.bytes,
         wait_states: spec.flash.wait_states,
+        clock_hz: spec.clock_hz,
     };
     let mut machine =
         Machine::new(&parts).map_err(|e| BoardError::file(spec.file(), format!("{e:?}")))?;

@@ -5,14 +5,20 @@ use super::core::{AIRCR, CYCCNT, Core, Flow, Window};
 use super::decode::{DecodeCache, Marker};
 use super::flash::Flash;
 use super::parts::{Parts, address_space};
+use super::peripherals::{CSR_IWDG, RCC_CSR};
 use super::reads::data_read;
 use super::tear::Cut;
+use super::watchdog::Watchdog;
 use cycle_model::{Instr, Interval, Meter};
 use rsemu::core::error::Error as MapError;
-use rsemu::core::space::AddressSpace;
+use rsemu::core::space::{AddressSpace, MemAttrs};
+use rsemu::core::value::Width;
 use rsemu::cpu::arm::v7m::isa::Insn;
 use rsemu::cpu::arm::v7m::{ArmV7m, Config, Regs};
 use std::sync::Arc;
+
+/// `b .` as a halfword.
+const BRANCH_TO_ITSELF: u16 = 0xE7FE;
 
 /// Why the core stands still though nobody stopped it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +57,7 @@ pub struct Machine {
     pub(super) cpu: ArmV7m,
     pub(super) space: Arc<AddressSpace>,
     flash: Flash,
+    watchdog: Watchdog,
     code: [DecodeCache; 2],
     /// The registers that the fast core does not know, as of the last fallback.
     shadow: Regs,
@@ -107,6 +114,7 @@ impl Machine {
             cpu,
             space,
             flash,
+            watchdog: Watchdog::new(parts.clock_hz),
             code,
             interrupts: false,
             fallback_only: false,
@@ -152,6 +160,7 @@ impl Machine {
     /// Runs the reset sequence: the stack pointer and PC come from the vector table.
     pub fn reset(&mut self) {
         self.flash.reset();
+        self.watchdog.reset();
         self.cpu.request_reset();
         self.cpu.step();
         self.fault = None;
@@ -161,8 +170,17 @@ impl Machine {
         self.core.s_changed = false;
     }
 
-    /// Executes up to `budget` instructions, or until the core halts.
+    /// Executes up to `budget` instructions, or until the core halts. A watchdog that was not
+    /// fed resets it here, in front of them.
     pub fn run(&mut self, budget: u32) {
+        if !self.halted && self.is_due() {
+            self.reset();
+            // The cause stays where the firmware may read it.
+            let cause = u64::from(CSR_IWDG);
+            let _ = self
+                .space
+                .write(RCC_CSR.into(), Width::U32, cause, MemAttrs::default());
+        }
         let mut left = budget;
         while left > 0 && !self.halted && self.flash.is_powered() {
             if self.interrupts || self.fallback_only || !self.breakpoints.is_empty() {
@@ -260,11 +278,26 @@ impl Machine {
     }
 
     fn cycles_now(&self) -> u32 {
-        self.core
-            .meter
-            .total()
-            .flash_cycles(self.wait_states)
-            .unwrap_or(0) as u32
+        self.cycles() as u32
+    }
+
+    /// Cycles since the machine was made.
+    fn cycles(&self) -> u64 {
+        let total = self.core.meter.total();
+        total.flash_cycles(self.wait_states).unwrap_or(0)
+    }
+
+    /// Whether the watchdog resets the core now. A core that branches to itself does nothing
+    /// else until then, so that nobody needs to wait.
+    fn is_due(&self) -> bool {
+        let stands = || {
+            let read = |at| {
+                self.memory(at)
+                    .and_then(|(memory, offset)| memory.half(offset))
+            };
+            !self.interrupts && read(self.core.r[15]) == Some(BRANCH_TO_ITSELF)
+        };
+        self.watchdog.is_on() && (self.watchdog.has_expired(self.cycles()) || stands())
     }
 
     /// What reading CYCCNT gives: the reading of a marker just passed, else of now.
@@ -288,6 +321,7 @@ impl Machine {
         if self.asks_for_reset(insn) {
             return self.reset();
         }
+        self.tell_watchdog(insn);
         let pc = self.core.r[15];
         let read = data_read(insn, &self.core);
         if let Some((address, len)) = read {
@@ -323,6 +357,20 @@ impl Machine {
         };
         super::reads::address_of(insn, &self.core) == Some(AIRCR)
             && self.core.reg(rt) & 0xFFFF_0004 == 0x05FA_0004
+    }
+
+    /// Lets the watchdog see a store.
+    fn tell_watchdog(&mut self, insn: &Insn) {
+        let Insn::LoadStore {
+            load: false, rt, ..
+        } = *insn
+        else {
+            return;
+        };
+        if let Some(address) = super::reads::address_of(insn, &self.core) {
+            let (value, now) = (self.core.reg(rt), self.cycles());
+            self.watchdog.written(address, value, now);
+        }
     }
 
     /// Where the firmware wrote CYCCNT, counts on from what it wrote.
@@ -418,6 +466,12 @@ impl Machine {
     /// Words programmed and sectors erased since the last [`cut_power_at`](Self::cut_power_at).
     pub fn flash_operations(&self) -> u64 {
         self.flash.operations()
+    }
+
+    /// The independent watchdog. For tests.
+    #[cfg(test)]
+    pub fn watchdog(&self) -> &Watchdog {
+        &self.watchdog
     }
 
     /// The byte of memory at `address`; 0 where there is none. For tests.

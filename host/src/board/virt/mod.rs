@@ -22,6 +22,7 @@ pub mod probe;
 mod reads;
 mod tear;
 mod transfer;
+mod watchdog;
 
 pub use machine::{Fault, Machine};
 pub use parts::Parts;

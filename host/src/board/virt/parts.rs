@@ -2,7 +2,7 @@
 
 use super::bytes::Bytes;
 use super::flash::{FLASH_REGISTERS, Flash};
-use super::peripherals::{PERIPHERALS, PERIPHERALS_BYTES, Peripherals};
+use super::peripherals::{DBGMCU, PERIPHERALS, PERIPHERALS_BYTES, Peripherals};
 use cycle_model::FlashGeometry;
 use rsemu::core::error::Error as MapError;
 use rsemu::core::space::{AddressSpace, Region};
@@ -19,6 +19,8 @@ pub struct Parts {
     pub sram_size: u32,
     /// Cycles that a read of flash takes more than one of SRAM.
     pub wait_states: u32,
+    /// Cycles in a second.
+    pub clock_hz: u32,
 }
 
 /// Maps memories and peripherals as the bus of the complete emulator sees them.
@@ -48,6 +50,8 @@ pub(super) fn address_space(
             Region::io("peripherals", PERIPHERALS_BYTES, peripherals),
             u64::from(PERIPHERALS),
         )?;
+        let dbgmcu = Arc::new(Peripherals::default());
+        map.map(Region::io("DBGMCU", 0x400, dbgmcu), u64::from(DBGMCU))?;
     }
     Ok(space)
 }

@@ -7,6 +7,14 @@ use std::sync::{Mutex, PoisonError};
 
 /// Address of the first peripheral.
 pub const PERIPHERALS: u32 = 0x4000_0000;
+/// Address of the debug support's registers, beside the core's own: they remember, no more.
+pub const DBGMCU: u32 = 0xE004_2000;
+/// Clock control and status register, with the causes of the last reset.
+pub const RCC_CSR: u32 = 0x4002_3874;
+/// The watchdog was the cause.
+pub const CSR_IWDG: u32 = 1 << 29;
+const CSR_CAUSES: u32 = 0xFF << 24;
+const CSR_FORGET: u32 = 1 << 24;
 /// Bytes of address space below the flash controller.
 pub const PERIPHERALS_BYTES: u64 = 0x2_3C00;
 
@@ -55,7 +63,12 @@ impl MemOps for Peripherals {
 
     fn write(&self, offset: u64, src: &[u8], _: MemAttrs) -> MemResult {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        written.insert(offset & !3, word_of(src));
+        let register = offset & !3;
+        let mut value = word_of(src);
+        if register == u64::from(RCC_CSR - PERIPHERALS) && value & CSR_FORGET != 0 {
+            value &= !CSR_CAUSES;
+        }
+        written.insert(register, value);
         Ok(())
     }
 }

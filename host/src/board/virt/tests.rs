@@ -23,6 +23,7 @@ fn parts() -> Parts {
         sram_base: SRAM,
         sram_size: SRAM_BYTES,
         wait_states: 5,
+        clock_hz: 168_000_000,
     }
 }
 

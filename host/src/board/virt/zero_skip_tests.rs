@@ -144,6 +144,7 @@ impl Turn {
             sram_base: SRAM,
             sram_size: 1 << 15,
             wait_states: 0,
+            clock_hz: 168_000_000,
         })
         .expect("makes sense");
         machine.place(FLASH, &(SRAM + (1 << 15)).to_le_bytes());
