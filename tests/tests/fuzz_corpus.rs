@@ -53,6 +53,47 @@ fn what_fuzzing_kept_and_found_does_no_harm() {
     }
 }
 
+/// The seeds that pyarrow 26 wrote: encodings, page versions, compressions and types that other
+/// writers of parquet files use.
+#[test]
+fn what_pyarrow_writes_loads() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("train.parquet");
+    let seeds = inputs(&root("corpus", "parquet"));
+    let mut loaded = 0;
+    for (path, bytes) in seeds {
+        let name = path.file_name().expect("a file").to_string_lossy();
+        let Some(name) = name.strip_prefix("seed-pyarrow-") else {
+            continue;
+        };
+        fs::write(&file, &bytes).expect("written");
+        let whole = host::data::load(&file);
+        let streamed = host::data::open(&file, host::data::Crop::new(4));
+        if name == "nulls" || name == "big-labels" {
+            let (whole, streamed) = (whole.expect_err(name), streamed.expect_err(name));
+            let told = [whole.to_string(), streamed.to_string()];
+            let told = told
+                .iter()
+                .all(|told| told.contains("label") || told.contains("null"));
+            assert!(told, "{name}: {whole}; {streamed}");
+            continue;
+        }
+        let (whole, streamed) = (whole.expect(name), streamed.expect(name));
+        assert_eq!(whole.train.classes(), 5, "{name}");
+        assert_eq!(streamed.train.class_names.len(), 5, "{name}");
+        let rows: Vec<usize> = (0..streamed.train.len()).collect();
+        let crops = streamed.train.dataset(&rows).expect(name);
+        for (row, label) in crops.rows.iter().zip(&crops.labels) {
+            assert_eq!(row * 7 % 5, *label, "{name}");
+        }
+        assert_eq!((whole.train.h, whole.train.w, whole.train.c), (4, 4, 3));
+        let all = whole.train.len() + whole.validation.len();
+        assert_eq!(all, streamed.train.len() + streamed.validation.len());
+        loaded += 1;
+    }
+    assert_eq!(loaded, 9);
+}
+
 /// Changes a few bytes, or cuts, doubles and swaps pieces.
 fn mutated(rng: &mut Rng, from: &[u8], other: &[u8]) -> Vec<u8> {
     const EDGES: [u32; 8] = [0, 1, 0x7f, 0x80, 0xff, 0x7fff_ffff, 0x8000_0000, u32::MAX];
