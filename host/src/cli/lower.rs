@@ -256,7 +256,7 @@ fn compared(floats: &[f32], integers: &[i32], pictures: &Pictures) -> Value {
         .zip(integers.chunks_exact(classes.max(1)))
         .filter(|(a, b)| argmax(a) == argmax(b))
         .count();
-    let labels = pictures.real.then_some(&pictures.check.labels);
+    let labels = (pictures.real && images > 0).then_some(&pictures.check.labels);
     json!({
         "images": images,
         "same_answer": same,
@@ -318,6 +318,7 @@ fn text(args: &Args, value: &Value, stages: &Stages, refusals: &[(String, String
         (Some(float), Some(integer)) => {
             text += &format!(": accuracy {}, {}", percent(float), percent(integer));
         }
+        _ if check["images"] == 0 => text += ": there are no validation pictures",
         _ => text += "; accuracy means nothing with generated pictures or random weights",
     }
     for (board, why) in refusals {

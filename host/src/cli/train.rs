@@ -222,8 +222,13 @@ impl Session {
             let mut write = || -> Result<()> {
                 if epoch_ends && p.step < p.steps {
                     let accuracy = self.save_model(net, GLANCE)?;
-                    let line = format!("{message}, validation {:.2} %", 100.0 * accuracy);
-                    say(&bar, &line);
+                    say(
+                        &bar,
+                        &match accuracy {
+                            Some(share) => format!("{message}, validation {:.2} %", 100.0 * share),
+                            None => message.clone(),
+                        },
+                    );
                 }
                 if stop || saved.elapsed() >= self.checkpoint_every || p.step == p.steps {
                     trainer.save(&checkpoint)?;
@@ -247,9 +252,11 @@ impl Session {
         Ok(outcome)
     }
 
-    /// Writes the model as it is, with its accuracy on the first `n` validation pictures.
-    fn save_model(&self, net: &Vgg, n: usize) -> Result<f64> {
+    /// Writes the model as it is, with its accuracy on the first `n` validation pictures, if there
+    /// are any.
+    fn save_model(&self, net: &Vgg, n: usize) -> Result<Option<f64>> {
         let (accuracy, images) = self.pictures.validation_accuracy(&net.fold()?, n)?;
+        let accuracy = (images > 0).then_some(accuracy);
         let mut model = net.clone();
         let extra = &mut model.config.extra;
         extra.insert("parameters".into(), net.config.parameters().into());
@@ -296,10 +303,18 @@ impl Session {
             "test_accuracy": net.config.extra.get("test_accuracy"),
             "seconds": seconds,
         });
+        let measured = match accuracy {
+            Some(share) => {
+                let images = self.pictures.validation_len();
+                format!(
+                    "validation accuracy {:.2} % on {images} pictures",
+                    100.0 * share
+                )
+            }
+            None => "no validation pictures (every tenth of ten or more is one)".into(),
+        };
         output.result(&format!(
-            "validation accuracy {:.2} % on {} pictures, {} parameters, {:.0} s: {}",
-            100.0 * accuracy,
-            self.pictures.validation_len(),
+            "{measured}, {} parameters, {:.0} s: {}",
             net.config.parameters(),
             seconds,
             self.out.display()
