@@ -56,8 +56,17 @@ impl Flash {
     }
 }
 
+/// Another piece of work on the flash is something that goes on: a sector is erased, a slot is
+/// looked at. At 16 MHz, without the crystal, all that an update or a start does in a row would take too
+/// long for the watchdog.
+fn alive() {
+    #[cfg(feature = "watchdog")]
+    crate::watchdog::feed();
+}
+
 /// Unlocks the controller, sets it to `control`, does `work`, locks it again.
 fn unlocked(control: u32, work: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+    alive();
     if FLASH_CR.read() & LOCK != 0 {
         for key in KEYS {
             FLASH_KEYR.write(key);
@@ -161,6 +170,7 @@ impl Storage for Flash {
 
 impl<'a> Mapped<'a> for Flash {
     fn mapped(&self, range: Range<u32>) -> Option<&'a [u8]> {
+        alive();
         let len = range.end.checked_sub(range.start)? as usize;
         if range.end as usize > blob_range().len() {
             return None;

@@ -1,8 +1,7 @@
 //! The independent watchdog (RM0090, chapter 21): it has an oscillator of its own, and once
 //! started only a reset stops it.
 //!
-//! 256 · 4096 ticks of 17 to 47 kHz are 22 to 62 s, the longest that it can wait. Erasing a
-//! slot takes up to six, so that nothing in order comes near.
+//! 256 · 4096 ticks of 17 to 47 kHz are 22 to 62 s, the longest that it can wait.
 
 use crate::reg::{DBGMCU_APB1_FZ, IWDG_KR, IWDG_PR, IWDG_RLR, IWDG_SR, RCC_CSR};
 

@@ -22,9 +22,10 @@ pub trait Board {
     /// The pin that marks inference.
     fn marker(&mut self) -> &mut Self::Marker;
 
-    /// The loop goes round, or a layer begins: a board with a watchdog feeds it here and nowhere
-    /// else, so that code that never ends is reset. Between two calls lie at most one
-    /// layer, one self-test of a network, or the erasing of one slot. Does nothing by default.
+    /// The loop goes round, or a layer begins: a board with a watchdog feeds it here, so that code
+    /// that never ends is reset. Between two calls lie at most one layer, or what
+    /// [`Networks`](super::Networks) does at a start or in an update: the check of each slot, self-tests, the
+    /// erasing of a slot. Does nothing by default.
     fn alive(&self) {}
 }
 
