@@ -7,6 +7,9 @@ use std::collections::VecDeque;
 /// Lines kept for error messages.
 const KEPT: usize = 5;
 
+/// Most bytes of a frame that does not end: what says more is no log.
+const LONGEST: usize = 1 << 16;
+
 /// Decodes what firmware logs.
 pub(super) struct Log {
     table: Option<Table>,
@@ -36,6 +39,9 @@ impl Log {
         self.pending.extend_from_slice(bytes);
         // defmt ends each frame with a zero, so what follows the last one is incomplete.
         let Some(end) = self.pending.iter().rposition(|&byte| byte == 0) else {
+            if self.pending.len() > LONGEST {
+                self.pending.clear();
+            }
             return;
         };
         let rest = self.pending.split_off(end + 1);
@@ -76,5 +82,58 @@ impl Log {
     /// The last lines.
     pub(super) fn lines(&self) -> Vec<String> {
         self.lines.iter().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Build, Firmware, spec};
+    use super::*;
+    use rand::{Rng, SeedableRng};
+
+    /// A frame of `bytes`, a zero behind each six, as defmt's encoding has it (reverse-zeros COBS):
+    /// what is not zero of seven, then a bit for each that is.
+    fn framed(bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for group in bytes.chunks(6) {
+            let byte = |i: &u8| group.get(usize::from(*i)).copied().unwrap_or(0);
+            out.extend((0..7).map(|i| byte(&i)).filter(|byte| *byte != 0));
+            out.push((0..7).filter(|i| byte(i) == 0).map(|i| 1 << i).sum());
+        }
+        out.push(0);
+        out
+    }
+
+    #[test]
+    fn garbage_in_the_log_is_passed_over() {
+        let (spec, _) = spec::find("virtual-stm32f405").unwrap();
+        let firmware = Firmware::built(&spec, &Build::default()).unwrap();
+        let mut log = Log::new(&firmware.elf, false).unwrap();
+        let (mut rng, mut told) = (rand_chacha::ChaCha8Rng::seed_from_u64(7), 0);
+        let table = log.table.as_ref().expect("the firmware logs");
+        let numbers: Vec<usize> = table.indices().collect();
+        for _ in 0..20_000 {
+            let len = rng.random_range(0..60);
+            let mut bytes: Vec<u8> = (0..len).map(|_| rng.random()).collect();
+            // Most begin as a message that there is.
+            if let Some(number) = bytes.first_chunk_mut()
+                && rng.random_ratio(9, 10)
+            {
+                let n = rng.random_range(0..numbers.len());
+                *number = (numbers[n] as u16).to_le_bytes();
+            }
+            if rng.random_ratio(9, 10) {
+                log.take(&framed(&bytes));
+            } else {
+                log.take(&bytes);
+            }
+            told += log.lines.len();
+            log.lines.clear();
+        }
+        assert!(told > 100, "{told} were messages");
+        assert!(log.pending.len() < 100);
+        // A frame that never ends.
+        (0..1000).for_each(|_| log.take(&[7; 1024]));
+        assert!(log.pending.len() <= LONGEST);
     }
 }

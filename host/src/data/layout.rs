@@ -242,18 +242,20 @@ fn parquet_labels(
         read.push(parquet::read_labels(file)?);
     }
     // Files that lie sorted by class may each know of the classes up to their own.
-    let declared = read.iter().filter_map(|(_, names)| names.clone());
+    let declared = read.iter().filter_map(|file| file.declared.clone());
     let declared = declared.max_by_key(Vec::len);
-    let all: Vec<i64> = read
-        .iter()
-        .flat_map(|(labels, _)| labels)
-        .copied()
-        .collect();
     let class_names = classes.map(<[String]>::to_vec).or(declared);
-    let class_names = class_names.unwrap_or_else(|| parquet::classes_from_paths(&[], &all));
-    let mut labels = Vec::with_capacity(all.len());
-    for (file, (of_file, _)) in files.iter().zip(&read) {
-        labels.extend(parquet::checked_labels(file, of_file, class_names.len())?);
+    let class_names = class_names.unwrap_or_else(|| {
+        let all: Vec<i64> = read.iter().flat_map(|file| &file.labels).copied().collect();
+        let paths: Vec<String> = read.iter().flat_map(|file| &file.paths).cloned().collect();
+        // Files without paths would shift those of the others.
+        let named = paths.len() == all.len();
+        parquet::classes_from_paths(if named { &paths[..] } else { &[] }, &all)
+    });
+    let mut labels = Vec::new();
+    for (file, read) in files.iter().zip(&read) {
+        let of_file = parquet::checked_labels(file, &read.labels, class_names.len())?;
+        labels.extend(of_file);
     }
     Ok((labels, class_names))
 }

@@ -52,14 +52,7 @@ pub(super) fn read_encoded(path: &Path) -> Result<EncodedRows, DataError> {
         Some(leaf) => row_numbers(path, &table.integers(leaf)?)?,
         None => (0..labels.len() as u32).collect(),
     };
-    let paths = match table.leaf(&["img.path", "image.path"]) {
-        Some(leaf) => table.byte_arrays(leaf).unwrap_or_default(),
-        None => Vec::new(),
-    };
-    let paths: Vec<String> = paths
-        .iter()
-        .map(|p| String::from_utf8_lossy(p).into_owned())
-        .collect();
+    let paths = table.paths();
     let class_names = table
         .declared_classes()
         .unwrap_or_else(|| classes_from_paths(&paths, &labels));
@@ -75,10 +68,28 @@ pub(super) fn read_encoded(path: &Path) -> Result<EncodedRows, DataError> {
 /// Most classes that are counted where nothing names them: more than a network gives logits.
 const MAX_CLASSES: i64 = 1 << 16;
 
+/// What a file says of its rows, the pictures left out.
+pub(super) struct Labels {
+    /// Labels of all rows, as they stand there.
+    pub labels: Vec<i64>,
+    /// Names of the classes, where the file declares them.
+    pub declared: Option<Vec<String>>,
+    /// Paths of the pictures, where it does not and has any.
+    pub paths: Vec<String>,
+}
+
 /// Labels of all rows and names of the classes, without the pictures.
-pub(super) fn read_labels(path: &Path) -> Result<(Vec<i64>, Option<Vec<String>>), DataError> {
+pub(super) fn read_labels(path: &Path) -> Result<Labels, DataError> {
     let table = Table::open(path)?;
-    Ok((table.labels()?, table.declared_classes()))
+    let declared = table.declared_classes();
+    Ok(Labels {
+        labels: table.labels()?,
+        paths: match declared {
+            Some(_) => Vec::new(),
+            None => table.paths(),
+        },
+        declared,
+    })
 }
 
 /// The reader of `parquet` 60 asserts some of what a malformed file may say (column chunks of
@@ -129,6 +140,14 @@ impl<'a> Table<'a> {
     fn pictures(&self) -> Result<usize, DataError> {
         self.leaf(&["img.bytes", "image.bytes"])
             .ok_or_else(|| DataError::parquet(self.path, "no column `img.bytes` or `image.bytes`"))
+    }
+
+    /// Paths of the pictures; none where there is no such column, or it is damaged.
+    fn paths(&self) -> Vec<String> {
+        let leaf = self.leaf(&["img.path", "image.path"]);
+        let paths = leaf.and_then(|leaf| self.byte_arrays(leaf).ok());
+        let text = |p: &Vec<u8>| String::from_utf8_lossy(p).into_owned();
+        paths.unwrap_or_default().iter().map(text).collect()
     }
 
     fn labels(&self) -> Result<Vec<i64>, DataError> {
