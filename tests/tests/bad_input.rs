@@ -143,6 +143,14 @@ fn pictures_that_cannot_be_used() {
     record[0] = 9;
     write(&fixture.path("size/data_batch_1.bin"), &record.repeat(20));
     assert_says(&compress("size"), &["[32, 32, 3]", "[8, 8, 3]"]);
+
+    // What the crate panics at is an error like any other, and nothing else is printed.
+    let found = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/found/parquet");
+    let found = std::fs::read(found.join("length-beyond-a-page")).expect("found by fuzzing");
+    write(&fixture.path("beyond/train.parquet"), &found);
+    let said = compress("beyond");
+    assert_says(&said, &["train.parquet", "contradicts itself"]);
+    assert!(!said.contains("panicked"), "{said}");
 }
 
 #[test]

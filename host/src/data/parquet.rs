@@ -5,11 +5,14 @@ use super::{DataError, Dataset, folder::decode_all, thrift};
 use ::parquet::basic::Type as PhysicalType;
 use ::parquet::column::reader::get_typed_column_reader;
 use ::parquet::data_type::{ByteArrayType, DataType, Int32Type, Int64Type};
+use ::parquet::file::metadata::ColumnChunkMetaData;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::sync::Once;
 
 /// The still encoded pictures of a parquet file.
 pub(super) struct EncodedRows {
@@ -92,11 +95,36 @@ pub(super) fn read_labels(path: &Path) -> Result<Labels, DataError> {
     })
 }
 
+thread_local! {
+    /// Whether a panic here becomes an error.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
 /// The reader of `parquet` 60 asserts some of what a malformed file may say (column chunks of
-/// negative length, dictionaries that never come): fuzzing found it.
+/// negative length, dictionaries that never come, lengths beyond a page): fuzzing found it. `work` is its
+/// calls and nothing of ours. What it panics with is not printed: the error is told instead.
 fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, DataError>) -> Result<T, DataError> {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let tell = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !GUARDED.get() {
+                tell(panic);
+            }
+        }));
+    });
+    GUARDED.set(true);
     let done = std::panic::catch_unwind(AssertUnwindSafe(work));
+    GUARDED.set(false);
     done.unwrap_or_else(|_| Err(DataError::parquet(path, "the file contradicts itself")))
+}
+
+/// First byte and length of a column chunk; `None` where either is negative.
+fn byte_range(column: &ColumnChunkMetaData) -> Option<(u64, u64)> {
+    let data = column.data_page_offset();
+    let start = column.dictionary_page_offset().unwrap_or(data);
+    let length = column.compressed_size();
+    Some((start.try_into().ok()?, length.try_into().ok()?))
 }
 
 /// A parquet file that is open.
@@ -203,6 +231,13 @@ impl<'a> Table<'a> {
         leaf: usize,
         values: &mut Vec<T::T>,
     ) -> Result<usize, DataError> {
+        let columns = self.reader.metadata().row_group(group).columns();
+        let (start, length) = columns
+            .get(leaf)
+            .and_then(byte_range)
+            .ok_or_else(|| DataError::parquet(self.path, "a column chunk that is nowhere"))?;
+        thrift::check_pages(self.path, start, length)
+            .map_err(|e| DataError::parquet(self.path, e))?;
         guarded(self.path, || self.group_of::<T>(group, leaf, values))
     }
 
@@ -213,10 +248,6 @@ impl<'a> Table<'a> {
         values: &mut Vec<T::T>,
     ) -> Result<usize, DataError> {
         let fail = |e| DataError::parquet(self.path, e);
-        let metadata = self.reader.metadata().row_group(group);
-        let (start, length) = metadata.column(leaf).byte_range();
-        thrift::check_pages(self.path, start, length)
-            .map_err(|e| DataError::parquet(self.path, e))?;
         let group = self.reader.get_row_group(group).map_err(fail)?;
         let column = group.get_column_reader(leaf).map_err(fail)?;
         let mut column = get_typed_column_reader::<T>(column);
