@@ -41,9 +41,7 @@ fn inputs(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 #[test]
 fn what_fuzzing_kept_and_found_does_no_harm() {
     for (target, run) in TARGETS {
-        // A network's seeds are the blobs'.
-        let corpus = if target == "network" { "blob" } else { target };
-        let kept = inputs(&root("corpus", corpus));
+        let kept = inputs(&root("corpus", target));
         assert!(kept.len() >= 2, "{target} has {} inputs", kept.len());
         let found = inputs(&root("found", target));
         for (path, bytes) in kept.iter().chain(&found) {
@@ -139,8 +137,7 @@ fn nothing_made_from_the_corpus_by_chance_does_harm() {
         if only.as_ref().is_some_and(|name| name != target) {
             continue;
         }
-        let corpus = if target == "network" { "blob" } else { target };
-        let seeds = inputs(&root("corpus", corpus));
+        let seeds = inputs(&root("corpus", target));
         let (mut rng, started) = (Rng::new(seconds as u32), Instant::now());
         let (mut runs, mut found) = (0u64, 0);
         let pick = |rng: &mut Rng| &seeds[rng.below(seeds.len() as u32) as usize].1;
