@@ -318,10 +318,14 @@ impl Machine {
             self.halted = true;
             return;
         }
-        if self.asks_for_reset(insn) {
-            return self.reset();
+        if let Some((address, value)) = self.stored(insn) {
+            // A request for a reset, with its key (ARMv7-M, B3.2.6).
+            if address == AIRCR && value & 0xFFFF_0004 == 0x05FA_0004 {
+                return self.reset();
+            }
+            let now = self.cycles();
+            self.watchdog.written(address, value, now);
         }
-        self.tell_watchdog(insn);
         let pc = self.core.r[15];
         let read = data_read(insn, &self.core);
         if let Some((address, len)) = read {
@@ -347,30 +351,18 @@ impl Machine {
         }
     }
 
-    /// Whether an instruction stores a request for a reset, with its key (ARMv7-M, B3.2.6).
-    fn asks_for_reset(&self, insn: &Insn) -> bool {
+    /// Address and value of a single store, if `insn` is one.
+    fn stored(&self, insn: &Insn) -> Option<(u32, u32)> {
         let Insn::LoadStore {
             load: false, rt, ..
         } = *insn
         else {
-            return false;
+            return None;
         };
-        super::reads::address_of(insn, &self.core) == Some(AIRCR)
-            && self.core.reg(rt) & 0xFFFF_0004 == 0x05FA_0004
-    }
-
-    /// Lets the watchdog see a store.
-    fn tell_watchdog(&mut self, insn: &Insn) {
-        let Insn::LoadStore {
-            load: false, rt, ..
-        } = *insn
-        else {
-            return;
-        };
-        if let Some(address) = super::reads::address_of(insn, &self.core) {
-            let (value, now) = (self.core.reg(rt), self.cycles());
-            self.watchdog.written(address, value, now);
-        }
+        Some((
+            super::reads::address_of(insn, &self.core)?,
+            self.core.reg(rt),
+        ))
     }
 
     /// Where the firmware wrote CYCCNT, counts on from what it wrote.
