@@ -11,6 +11,7 @@ use shared::act::Act;
 use shared::bench::{self, WEIGHT_WORDS};
 use shared::blob::{Layer, LayerRecord};
 use shared::coding::BlockShape;
+use shared::index::{reach, round_up};
 use shared::message::{BenchLayer, DeviceError};
 use shared::pattern::Pattern;
 use shared::semantics::REQUANT_BYTES;
@@ -57,39 +58,41 @@ struct Plan {
 }
 
 impl Plan {
+    /// Offsets saturate, and no arena is so long.
     fn new(spec: &LayerSpec) -> Self {
-        let round = |n: u32| (n as usize).next_multiple_of(4);
-        let image = u32::from(spec.in_h) * u32::from(spec.in_w) * u32::from(spec.c_in);
         let input = match spec.input {
-            Act::Image => image,
+            Act::Image => {
+                (u32::from(spec.in_h) * u32::from(spec.in_w)).saturating_mul(spec.c_in.into())
+            }
             _ => spec.input_bytes(),
         };
-        let output = round(input);
-        let requants = output + round(spec.output_bytes());
-        let table = if spec.has_weights() {
-            usize::from(spec.c_out) * REQUANT_BYTES
-        } else {
-            0
+        let output = reach(round_up(input, 2) as usize);
+        let requants = output + round_up(spec.output_bytes(), 2) as usize;
+        let table = match spec.has_weights() {
+            true => usize::from(spec.c_out) * REQUANT_BYTES,
+            false => 0,
         };
         let scratch = requants + table;
         Self {
             input: 0,
-            output,
-            requants,
-            scratch,
-            end: scratch + spec.scratch_bytes() as usize,
+            output: output.0,
+            requants: requants.0,
+            scratch: scratch.0,
+            end: (scratch + spec.scratch_bytes() as usize).0,
         }
     }
 }
 
-/// Bytes of arena that are enough for a request, whatever its density.
+/// Bytes of arena that are enough for a request, whatever its density; `u32::MAX` where that is
+/// more.
 ///
 /// # Errors
 /// [`DeviceError::Spec`] where the layer makes no sense.
 pub fn arena_bytes(request: &BenchLayer) -> Result<u32, DeviceError> {
     request.spec.check().map_err(DeviceError::Spec)?;
-    let weights = stream_bound(request) + sequence_bytes(request);
-    Ok((Plan::new(&request.spec).end + weights) as u32)
+    let end = reach(Plan::new(&request.spec).end);
+    let bytes = end + stream_bound(request) + sequence_bytes(request);
+    Ok(u32::try_from(bytes.0).unwrap_or(u32::MAX))
 }
 
 /// Most bytes of the weights of one block that lie in the arena, as a section.
@@ -98,7 +101,9 @@ fn stream_bound(request: &BenchLayer) -> usize {
     match spec.encoding {
         _ if !spec.has_weights() => 0,
         Encoding::Dense if request.pattern == Pattern::Typical => 0,
-        Encoding::Dense => usize::from(stored_channels(spec)) * spec.dense_channel_bytes() as usize,
+        Encoding::Dense => {
+            (reach(stored_channels(spec).into()) * spec.dense_channel_bytes() as usize).0
+        }
         Encoding::Sparse | Encoding::Delta | Encoding::Coded => bench::section_bound(spec),
     }
 }
@@ -151,7 +156,7 @@ pub fn run(
         pattern => pattern.fill_input(spec, seed, pixels),
     }
     output.fill(0);
-    for (channel, r) in (0u16..).zip(requants.as_chunks_mut::<REQUANT_BYTES>().0) {
+    for (channel, r) in (0..spec.c_out).zip(requants.as_chunks_mut::<REQUANT_BYTES>().0) {
         let requant = match request.pattern {
             Pattern::Typical => bench::requant(spec, seed, channel),
             pattern => pattern.requant(spec, seed, channel),
@@ -209,7 +214,7 @@ fn weights<'a>(
         // All there is, since so many channels may overlap.
         (Encoding::Dense, Pattern::Typical) if spec.is_straight() => Ok(&WEIGHTS.0),
         (Encoding::Dense, Pattern::Typical) => {
-            let need = spec.dense_channel_bytes() * u32::from(channels);
+            let need = spec.dense_channel_bytes().saturating_mul(channels.into());
             let limit = WEIGHTS.0.len() as u32;
             WEIGHTS
                 .0
@@ -235,7 +240,7 @@ fn pattern_weights<'a>(
     let len = spec.dense_channel_bytes() as usize;
     for (channel, out) in (0..channels).zip(weights.chunks_exact_mut(len.max(1))) {
         request.pattern.fill_sequence(spec, data, channel, sequence);
-        pack_channel(spec, sequence, out);
+        pack_channel(spec, sequence, out)?;
     }
     Some(weights)
 }
@@ -264,7 +269,7 @@ fn stream_weights<'a>(
         let sequence = as_signed(rest.get_mut(..sequence_bytes(request))?);
         for channel in 0..channels {
             request.pattern.fill_sequence(spec, data, channel, sequence);
-            for (k, w) in weights.iter_mut().enumerate() {
+            for (k, w) in (0..weights.len()).zip(weights.iter_mut()) {
                 let (of, element) = shape.place(k);
                 if of == usize::from(channel) {
                     *w = sequence.get(element).copied().unwrap_or(0);

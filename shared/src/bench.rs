@@ -99,18 +99,19 @@ pub fn requant(spec: &LayerSpec, seed: u32, channel: u16) -> Requant {
     // A sum of k products of weights of w bits and activations of a bits spreads over
     // about sqrt(k) · 2^(w−2) · 2^(a−1); that shall map to about half of the output's range.
     let root = 1u32 << (32 - spec.sequence_len().leading_zeros()).div_ceil(2);
-    let spread =
-        u64::from(root) << (u32::from(spec.w_bits.max(2)) - 2) << (spec.input.bits().min(14) - 1);
+    let of_weights = u64::from(root).unbounded_shl(u32::from(spec.w_bits.max(2)) - 2);
+    let spread = of_weights << (spec.input.bits().clamp(1, 14) - 1);
     let target = u64::from(spec.output.max().min(255) as u32) << 31;
     let m = (target / spread.max(1)).clamp(1 << 8, 1 << 29) as u32;
-    let m = m / 2 + rng.below(m);
+    let m = (m / 2).saturating_add(rng.below(m));
     Requant::new(bias, m.max(32), 0).unwrap_or_default()
 }
 
 /// Bytes that are enough for the weight section that [`section`] writes.
 #[must_use]
 pub const fn section_bound(spec: &LayerSpec) -> usize {
-    let weights = spec.sequence_len() as usize * spec.kernel.block_channels() as usize;
+    let channels = spec.kernel.block_channels() as usize;
+    let weights = (spec.sequence_len() as usize).saturating_mul(channels);
     section::bound(
         spec.encoding,
         spec.w_bits,
@@ -139,7 +140,7 @@ pub fn section(
     let counts = work.first_chunk_mut()?;
     *counts = [0; tans::SYMBOLS];
     tans::count(weights, spec.w_bits, counts);
-    let symbols: u32 = counts.iter().sum();
+    let symbols = counts.iter().fold(0, |sum: u32, &n| sum.saturating_add(n));
     let model = Model::from_counts(counts, symbols / tans::STATES as u32)?;
     written(spec, weights, Some((&model, work)), out)
 }
@@ -168,22 +169,28 @@ pub fn fill_weights(
     let mut rng = Rng::new(seed ^ 0x0005_9a45);
     let max = crate::semantics::weight_max(spec.w_bits) as u32;
     // Exactly the asked share, spread by chance: selection sampling (Knuth, algorithm S).
-    let mut left = [sequence_weights(spec); 2];
-    let mut wanted = left.map(|all| (all * u32::from(density_percent) + 50) / 100);
-    for (k, w) in out.iter_mut().enumerate() {
+    let all = sequence_weights(spec);
+    let wanted = (u64::from(all) * u64::from(density_percent) + 50) / 100;
+    let mut channels = [(all, wanted as u32); 2];
+    let c_in4 = spec.c_in4().max(1);
+    for (k, w) in (0..out.len()).zip(out) {
         *w = 0;
         let (channel, e) = shape.place(k);
-        if e as u32 % spec.c_in4() >= u32::from(spec.c_in) {
+        let Some((left, wanted)) = channels.get_mut(channel) else {
+            continue;
+        };
+        if e as u32 % c_in4 >= u32::from(spec.c_in) {
             continue;
         }
-        let (left, wanted) = (&mut left[channel % 2], &mut wanted[channel % 2]);
         if rng.below(*left) < *wanted {
-            let magnitude = 1 + rng.below(max) as i32;
-            let sign = if rng.next() & 1 == 0 { 1 } else { -1 };
-            *w = (sign * magnitude) as i8;
-            *wanted -= 1;
+            let magnitude = 1 + rng.below(max) as i8;
+            *w = match rng.next() & 1 {
+                0 => magnitude,
+                _ => magnitude.wrapping_neg(),
+            };
+            *wanted = wanted.saturating_sub(1);
         }
-        *left -= 1;
+        *left = left.saturating_sub(1);
     }
 }
 

@@ -23,6 +23,12 @@ pub const fn round_up(n: u32, log: u32) -> u32 {
     n.saturating_add(rest) & !rest
 }
 
+/// The lowest `bits` bits set; all 32 from there on.
+#[must_use]
+pub const fn low_bits(bits: u32) -> u32 {
+    !u32::MAX.unbounded_shl(bits)
+}
+
 /// The `len` elements from `at` on; an empty slice where they are not all there.
 #[must_use]
 pub fn part<T>(slice: &[T], at: usize, len: usize) -> &[T] {
@@ -79,6 +85,10 @@ mod tests {
         assert_eq!(reach(3) * reach(4) + 5, Reach(17));
         assert_eq!([0, 1, 8, 9].map(|n| round_up(n, 3)), [0, 8, 8, 16]);
         assert_eq!(round_up(u32::MAX, 2), u32::MAX - 3);
+        assert_eq!(
+            [0, 1, 31, 32, 99].map(low_bits),
+            [0, 1, u32::MAX / 2, u32::MAX, u32::MAX]
+        );
         let data = [1, 2, 3];
         assert_eq!(part(&data, 1, 2), [2, 3]);
         for (at, len) in [(2, 2), (4, 0), (usize::MAX, 1), (1, usize::MAX)] {

@@ -37,7 +37,7 @@ impl Pattern {
     pub fn fill_input(self, spec: &LayerSpec, seed: u32, out: &mut [u8]) {
         let pixel = (spec.input.pixel_bytes(spec.c_in) as usize).max(1);
         let max = spec.input.max() as u32;
-        for (i, p) in (0u32..).zip(out.chunks_exact_mut(pixel)) {
+        for (i, p) in (0..u32::MAX).zip(out.chunks_exact_mut(pixel)) {
             p.fill(0);
             for c in 0..spec.c_in {
                 let random = mix(seed, [i, u32::from(c), 0]);
@@ -84,8 +84,8 @@ impl Pattern {
         let random = mix(seed ^ 0xb1a5, [u32::from(channel), 0, 2]);
         // No sum is larger: every product at its largest.
         let bound = u64::from(spec.sequence_len())
-            * weight_max(spec.w_bits) as u64
-            * u64::from(spec.input.max() as u32);
+            .saturating_mul(weight_max(spec.w_bits) as u64)
+            .saturating_mul(u64::from(spec.input.max() as u32));
         let room = (i32::MAX as u64).saturating_sub(bound) as i32;
         let bias = match channel % 4 {
             0 => room,
@@ -94,7 +94,7 @@ impl Pattern {
             _ => (random >> 16) as i32 - (1 << 15),
         };
         let bias = bias.clamp(-room, room);
-        let reach = bound + u64::from(bias.unsigned_abs());
+        let reach = bound.saturating_add(bias.unsigned_abs().into());
         let shift = (i32::MAX as u64 / reach.max(1))
             .checked_ilog2()
             .unwrap_or(0);

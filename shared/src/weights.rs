@@ -6,7 +6,7 @@
 //! of 16-bit lanes: pair `j` holds elements `4·(j/2) + j%2` and that plus 2, because this
 //! is what UXTB16 and SXTB16 make of four bytes.
 
-use crate::index::{ix, round_up};
+use crate::index::{ix, low_bits, round_up};
 use crate::spec::LayerSpec;
 use crate::winograd;
 
@@ -113,43 +113,41 @@ const fn half(w_bits: u32) -> i16 {
     1 << (w_bits.saturating_sub(1) & 7)
 }
 
-/// Writes one output channel in the dense encoding.
+/// The field that stores weight `w`, `w + 2^(w_bits − 1)`; `None` where it does not fit.
+fn field(w: i8, w_bits: u32) -> Option<u32> {
+    let field = i32::from(w) + i32::from(half(w_bits));
+    u32::try_from(field).ok().filter(|&f| f <= low_bits(w_bits))
+}
+
+/// Writes one output channel in the dense encoding; `None` where `out` is shorter than
+/// [`dense_channel_bytes`], or a weight does not fit `w_bits`.
 ///
-/// `sequence` is padded already (see the module's text); `out` must be zeroed and exactly
-/// [`dense_channel_bytes`] long.
-///
-/// # Panics
-/// Where `out` is shorter, or a weight does not fit `w_bits`.
-pub fn pack_dense(sequence: &[i8], w_bits: u8, out: &mut [u8]) {
-    for (e, &w) in sequence.iter().enumerate() {
-        put_dense(e, w, (w_bits, sequence.len()), out);
-    }
+/// `sequence` is padded already (see the module's text); `out` must be zeroed.
+#[must_use]
+pub fn pack_dense(sequence: &[i8], w_bits: u8, out: &mut [u8]) -> Option<()> {
+    let mut numbered = (0..sequence.len()).zip(sequence);
+    numbered.try_for_each(|(e, &w)| put_dense(e, w, (w_bits, sequence.len()), out))
 }
 
 /// Writes element `e` of a channel of `len` weights of `w_bits`.
-fn put_dense(e: usize, w: i8, (w_bits, len): (u8, usize), out: &mut [u8]) {
+fn put_dense(e: usize, w: i8, (w_bits, len): (u8, usize), out: &mut [u8]) -> Option<()> {
     if w_bits >= 8 {
-        out[e] = w as u8;
-        return;
+        *out.get_mut(e)? = w as u8;
+        return Some(());
     }
-    let half = 1i32 << (w_bits - 1);
-    let field = i32::from(w) + half;
-    assert!(
-        (0..2 * half).contains(&field),
-        "weight {w} does not fit {w_bits} bits"
-    );
-    let (mut base, mut low) = (0, 0);
+    let (mut base, mut field) = (ix(0), field(w, w_bits.into())?);
     for plane in PLANES {
         if u32::from(w_bits) & plane == 0 {
             continue;
         }
         let (word, bit) = plane_position(e, plane);
-        let at = 4 * (base + word) + bit as usize / 8;
+        let at = (base + word) * 4 + bit as usize / 8;
         // A field never crosses a byte: planes divide 8.
-        out[at] |= ((field >> low & ((1 << plane) - 1)) as u8) << (bit % 8);
-        low += plane;
-        base += (len * plane as usize).div_ceil(32);
+        *out.get_mut(at.0)? |= ((field & low_bits(plane)) as u8) << (bit % 8);
+        field = field.unbounded_shr(plane);
+        base = base + len.saturating_mul(plane as usize).div_ceil(32);
     }
+    Some(())
 }
 
 /// One output channel's dense weights as a layer's kernel stores them.
@@ -182,23 +180,24 @@ impl<'a> StoredChannel<'a> {
     }
 }
 
-/// Writes one output channel as `spec`'s kernel stores it, from its sequence in order.
+/// Writes one output channel as `spec`'s kernel stores it, from its sequence in order; `None`
+/// as [`pack_dense`].
 ///
 /// `out` must be zeroed and have [`dense_channel_bytes`].
-///
-/// # Panics
-/// As [`pack_dense`].
-pub fn pack_channel(spec: &LayerSpec, sequence: &[i8], out: &mut [u8]) {
+#[must_use]
+pub fn pack_channel(spec: &LayerSpec, sequence: &[i8], out: &mut [u8]) -> Option<()> {
     let (w_bits, len) = (spec.stored_bits(), sequence.len());
     let in_lanes = winograd::in_lanes(spec);
-    for (e, &w) in (0..).zip(sequence) {
-        let stored = winograd::stored(spec, e);
-        if in_lanes {
-            lanes::put(out, u32::from(w_bits), stored, w);
-        } else {
-            put_dense(stored as usize, w, (w_bits, len), out);
-        }
-    }
+    (0..spec.sequence_len())
+        .zip(sequence)
+        .try_for_each(|(e, &w)| {
+            let stored = winograd::stored(spec, e);
+            if in_lanes {
+                lanes::put(out, u32::from(w_bits), stored, w)
+            } else {
+                put_dense(stored as usize, w, (w_bits, len), out)
+            }
+        })
 }
 
 /// Weights of 3, 5, 6 and 7 bits in lanes: bytes of a word are neighbouring channels.
@@ -209,7 +208,7 @@ pub fn pack_channel(spec: &LayerSpec, sequence: &[i8], out: &mut [u8]) {
 /// them, low ones first and word after word, make up the other groups. So `word >> shift` under
 /// a mask in all four bytes yields four channels at once, mostly with no shift.
 pub mod lanes {
-    use super::{half, word_at};
+    use super::{field, half, word_at};
     use crate::index::{Ix, ix};
 
     /// Groups of four channels in a unit: as few as fill whole words.
@@ -256,16 +255,17 @@ pub mod lanes {
         (field as i16).wrapping_sub(half(w_bits))
     }
 
-    /// Writes stored element `e`; `out` was zero there.
-    ///
-    /// # Panics
-    /// Where `out` is too short.
-    pub fn put(out: &mut [u8], w_bits: u32, e: u32, w: i8) {
-        let field = (i32::from(w) + (1 << (w_bits - 1))) as u32;
+    /// Writes stored element `e`; `out` was zero there. `None` where `out` is too short, or
+    /// the weight does not fit.
+    #[must_use]
+    pub fn put(out: &mut [u8], w_bits: u32, e: u32, w: i8) -> Option<()> {
+        let field = field(w, w_bits)?;
         for i in 0..w_bits {
             let (word, bit) = position(w_bits, e, i);
-            out[4 * word + bit as usize / 8] |= ((field >> i & 1) as u8) << (bit % 8);
+            let byte = (ix(4) * word + bit as usize / 8).0;
+            *out.get_mut(byte)? |= (field.unbounded_shr(i) as u8 & 1) << (bit % 8);
         }
+        Some(())
     }
 }
 
@@ -303,7 +303,7 @@ mod tests {
                     .map(|e| (e * 37 % (2 * max + 1) - max) as i8)
                     .collect();
                 let mut bytes = vec![0; spec.dense_channel_bytes() as usize];
-                pack_channel(&spec, &sequence, &mut bytes);
+                pack_channel(&spec, &sequence, &mut bytes).unwrap();
                 let channel = StoredChannel::new(&spec, &bytes).unwrap();
                 for (e, &w) in (0..).zip(&sequence) {
                     assert_eq!(channel.get(e), i16::from(w), "{w_bits} bits, {e}");
@@ -325,7 +325,7 @@ mod tests {
             for len in [4, 8, 28, 32, 36, 64, 100, 288, 360] {
                 let s = sequence(len, w_bits, len as u32);
                 let mut bytes = vec![0; dense_channel_bytes(len as u32, w_bits) as usize];
-                pack_dense(&s, w_bits, &mut bytes);
+                pack_dense(&s, w_bits, &mut bytes).unwrap();
                 let channel = DenseChannel::new(&bytes, len as u32, w_bits).unwrap();
                 for (e, &w) in s.iter().enumerate() {
                     assert_eq!(
@@ -337,6 +337,31 @@ mod tests {
                 assert_eq!(channel.get(len), 0);
             }
         }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_packed() {
+        let mut out = [0; 16];
+        for (weight, w_bits) in [(8, 4), (-9, 4), (4, 3), (i8::MIN, 7), (2, 2)] {
+            assert_eq!(pack_dense(&[0, weight, 0, 0], w_bits, &mut out), None);
+        }
+        assert_eq!(pack_dense(&[1; 32], 4, &mut out[..12]), None);
+        assert_eq!(pack_dense(&[1; 32], 8, &mut out), None);
+        // Stored in lanes, where each weight lies in bits of several bytes.
+        let spec = LayerSpec {
+            kernel: crate::spec::Kernel::Winograd4,
+            w_bits: 5,
+            ..LayerSpec::conv3x3(8, 8, 32, 2)
+        };
+        let mut sequence = vec![0; spec.sequence_len() as usize];
+        let mut out = vec![0; spec.dense_channel_bytes() as usize];
+        assert!(winograd::in_lanes(&spec));
+        assert_eq!(pack_channel(&spec, &sequence, &mut out[1..]), None);
+        sequence[40] = 16;
+        assert_eq!(pack_channel(&spec, &sequence, &mut out), None);
+        sequence[40] = 15;
+        out.fill(0);
+        assert_eq!(pack_channel(&spec, &sequence, &mut out), Some(()));
     }
 
     #[test]
@@ -352,7 +377,7 @@ mod tests {
         // What the fast kernels rely on: word >> 4j & 0x000F000F is pair j.
         let s: Vec<i8> = (0..8).map(|i| i - 4).collect();
         let mut bytes = [0; 4];
-        pack_dense(&s, 4, &mut bytes);
+        pack_dense(&s, 4, &mut bytes).unwrap();
         let word = u32::from_le_bytes(bytes);
         for j in 0..4 {
             let (low, high) = pair_elements(j);

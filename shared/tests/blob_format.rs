@@ -54,8 +54,8 @@ fn example() -> Vec<u8> {
         ..fc
     };
     let mut weights = [0; 8];
-    pack_dense(&[1, 2, 3, 4], 4, &mut weights[..4]);
-    pack_dense(&[-1, -2, -3, -4], 4, &mut weights[4..]);
+    pack_dense(&[1, 2, 3, 4], 4, &mut weights[..4]).unwrap();
+    pack_dense(&[-1, -2, -3, -4], 4, &mut weights[4..]).unwrap();
     let requants = [
         Requant {
             bias: 5,
@@ -107,7 +107,7 @@ fn small_network() -> Vec<u8> {
         (0..usize::from(s.c_out))
             .flat_map(|o| {
                 let mut b = vec![0; dense_channel_bytes(s.sequence_len(), s.w_bits) as usize];
-                pack_dense(&sequence(s, o), s.w_bits, &mut b);
+                pack_dense(&sequence(s, o), s.w_bits, &mut b).unwrap();
                 b
             })
             .collect()

@@ -84,7 +84,7 @@ fn section(spec: &LayerSpec, sequences: [&[i8]; 2]) -> Vec<u8> {
         for sequence in sequences {
             let at = out.len();
             out.resize(at + spec.dense_channel_bytes() as usize, 0);
-            pack_dense(sequence, spec.w_bits, &mut out[at..]);
+            pack_dense(sequence, spec.w_bits, &mut out[at..]).unwrap();
         }
         return out;
     }

@@ -160,7 +160,7 @@ pub fn pack(spec: &LayerSpec, sequences: &[Vec<i8>]) -> Vec<u8> {
         let bytes = spec.dense_channel_bytes() as usize;
         let mut out = vec![0; bytes * sequences.len()];
         for (s, o) in sequences.iter().zip(out.chunks_mut(bytes)) {
-            pack_channel(spec, s, o);
+            pack_channel(spec, s, o).unwrap();
         }
         return out;
     }

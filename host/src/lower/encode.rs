@@ -51,7 +51,7 @@ pub fn weight_section(layer: &IntLayer, s: &LayerSpec) -> Option<Vec<u8>> {
         let channel = s.dense_channel_bytes() as usize;
         let mut out = vec![0; channel * usize::from(s.c_out)];
         for (sequence, bytes) in sequences.iter().zip(out.chunks_exact_mut(channel)) {
-            pack_channel(s, sequence, bytes);
+            pack_channel(s, sequence, bytes)?;
         }
         return Some(out);
     }

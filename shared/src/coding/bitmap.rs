@@ -5,13 +5,19 @@
 //! bits first; a value never crosses a word. Since no value is zero, a word is used up when
 //! what is left of it is zero: a decoder counts nothing.
 
-use super::{Corrupt, signed, word_at};
-use crate::index::ix;
+use super::{Corrupt, Fields, signed, word_at};
+use crate::index::{ix, low_bits};
 
 /// Words of a block of `weights` weights, of which `nonzero` are stored.
 #[must_use]
 pub const fn words(weights: usize, nonzero: usize, w_bits: u8) -> usize {
-    weights.div_ceil(32) + nonzero.div_ceil(values_per_word(w_bits))
+    let per_word = match values_per_word(w_bits) {
+        0 => 1,
+        some => some,
+    };
+    weights
+        .div_ceil(32)
+        .saturating_add(nonzero.div_ceil(per_word))
 }
 
 /// Values in a word.
@@ -25,31 +31,17 @@ pub const fn values_per_word(w_bits: u8) -> usize {
 
 /// Writes a block of weights in block order through `push`, a word at a time.
 pub fn encode(weights: &[i8], w_bits: u8, push: &mut dyn FnMut(u32)) {
-    let (mut map, mut filled) = (0, 0);
+    let mut map = Fields::new(1, push);
     for &w in weights {
-        map |= u32::from(w != 0) << filled;
-        filled += 1;
-        if filled == 32 {
-            push(map);
-            (map, filled) = (0, 0);
-        }
+        map.put(u32::from(w != 0));
     }
-    if filled > 0 {
-        push(map);
-    }
-    let mask = (1u32 << w_bits) - 1;
-    let (mut word, mut count) = (0, 0);
+    map.end();
+    let mask = low_bits(w_bits.into());
+    let mut values = Fields::new(w_bits.into(), push);
     for &w in weights.iter().filter(|&&w| w != 0) {
-        word |= (w as u32 & mask) << (count * u32::from(w_bits));
-        count += 1;
-        if count as usize == values_per_word(w_bits) {
-            push(word);
-            (word, count) = (0, 0);
-        }
+        values.put(w as u32 & mask);
     }
-    if count > 0 {
-        push(word);
-    }
+    values.end();
 }
 
 /// Checks what can be checked of a block before its values are read, and splits it into

@@ -6,7 +6,8 @@
 //! it. An entry says: skip `gap` weights, which are zero, then comes the value. Longer gaps
 //! take entries whose value is 0. Weights after the last entry are zero.
 
-use super::{Corrupt, signed, word_at};
+use super::{Corrupt, Fields, signed, word_at};
+use crate::index::low_bits;
 
 /// Widths of gaps.
 pub const GAP_BITS: core::ops::RangeInclusive<u8> = 1..=8;
@@ -26,16 +27,24 @@ pub const fn entries_per_word(gap_bits: u8, w_bits: u8) -> usize {
 /// Entries that a block takes.
 #[must_use]
 pub fn entries(weights: &[i8], gap_bits: u8) -> usize {
-    let (longest, mut gap, mut entries) = ((1usize << gap_bits) - 1, 0, 0);
+    let mut entries = 0usize;
+    each_entry(weights, gap_bits, |_, _| {
+        entries = entries.saturating_add(1)
+    });
+    entries
+}
+
+/// Calls `visit(gap, weight)` for each entry.
+fn each_entry(weights: &[i8], gap_bits: u8, mut visit: impl FnMut(u32, i8)) {
+    let (longest, mut gap) = (low_bits(gap_bits.into()), 0);
     for &w in weights {
         if w == 0 && gap < longest {
             gap += 1;
         } else {
-            entries += 1;
+            visit(gap, w);
             gap = 0;
         }
     }
-    entries
 }
 
 /// Words of a block of so many entries.
@@ -65,25 +74,13 @@ pub fn best(weights: &[i8], w_bits: u8) -> Option<(u8, usize)> {
 /// Writes a block of weights in block order through `push`, a word at a time.
 pub fn encode(weights: &[i8], gap_bits: u8, w_bits: u8, push: &mut dyn FnMut(u32)) {
     push(entries(weights, gap_bits) as u32 | u32::from(gap_bits) << 24);
-    let bits = u32::from(gap_bits + w_bits);
-    let (longest, mask) = ((1u32 << gap_bits) - 1, (1u32 << w_bits) - 1);
-    let (mut word, mut count, mut gap) = (0, 0, 0);
-    for &w in weights {
-        if w == 0 && gap < longest {
-            gap += 1;
-            continue;
-        }
-        word |= (gap | (w as u32 & mask) << gap_bits) << (count * bits);
-        gap = 0;
-        count += 1;
-        if count as usize == entries_per_word(gap_bits, w_bits) {
-            push(word);
-            (word, count) = (0, 0);
-        }
-    }
-    if count > 0 {
-        push(word);
-    }
+    let (gap_bits, w_bits) = (u32::from(gap_bits), u32::from(w_bits));
+    let mask = low_bits(w_bits);
+    let mut words = Fields::new(gap_bits.saturating_add(w_bits), push);
+    each_entry(weights, gap_bits as u8, |gap, w| {
+        words.put(gap | (w as u32 & mask).unbounded_shl(gap_bits));
+    });
+    words.end();
 }
 
 /// The parts of a block.

@@ -9,7 +9,8 @@
 //!
 //! What is here is the definition: every decoder, the firmware's assembly too, gives the
 //! same weights. Decoders read nothing outside the bytes that they are given, end after as
-//! many steps as there are weights, and never panic.
+//! many steps as there are weights. Neither they nor encoders panic: a board encodes too, to
+//! time a layer.
 
 pub mod bitmap;
 pub mod delta;
@@ -64,6 +65,43 @@ impl BlockShape {
             let (channel, element) = self.place(index);
             sequences[channel][element]
         })
+    }
+}
+
+/// Fields of one width put into words, the first in the lowest bits, never across words.
+struct Fields<'a> {
+    push: &'a mut dyn FnMut(u32),
+    bits: u32,
+    word: u32,
+    used: u32,
+}
+
+impl<'a> Fields<'a> {
+    /// Words of fields of `bits`, 1 to 32, that go to `push`.
+    fn new(bits: u32, push: &'a mut dyn FnMut(u32)) -> Self {
+        Self {
+            push,
+            bits: bits.max(1),
+            word: 0,
+            used: 0,
+        }
+    }
+
+    /// Puts a field, which has no bits above its width.
+    fn put(&mut self, field: u32) {
+        self.word |= field.unbounded_shl(self.used);
+        self.used = self.used.saturating_add(self.bits);
+        if self.used.saturating_add(self.bits) > u32::BITS {
+            self.end();
+        }
+    }
+
+    /// Ends the last word, if it is begun.
+    fn end(&mut self) {
+        if self.used > 0 {
+            (self.push)(self.word);
+            (self.word, self.used) = (0, 0);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::spec::Encoding;
 pub const OFFSET_BITS: u32 = 32 - tans::LOG_STATES;
 
 /// Bytes that are enough for a section with a table of `entries` blocks, of which `blocks` are
-/// written, of at most `weights` weights.
+/// written, of at most `weights` weights; `usize::MAX` where that is more.
 #[must_use]
 pub const fn bound(
     encoding: Encoding,
@@ -23,15 +23,25 @@ pub const fn bound(
 ) -> usize {
     let (model, block) = match encoding {
         Encoding::Dense => (0, 0),
-        Encoding::Sparse => (0, 4 * bitmap::words(weights, weights, w_bits)),
+        Encoding::Sparse => (0, bytes(bitmap::words(weights, weights, w_bits))),
         // The widest gap is the longest entry, and no block has more entries than weights.
-        Encoding::Delta => (0, 4 * delta::words(weights, *delta::GAP_BITS.end(), w_bits)),
+        Encoding::Delta => (
+            0,
+            bytes(delta::words(weights, *delta::GAP_BITS.end(), w_bits)),
+        ),
         Encoding::Coded => (
             2 * tans::SYMBOLS,
             tans::bound(weights / tans::weights_per_symbol(w_bits)),
         ),
     };
-    4 * (entries + 1) + model + blocks * block + 3
+    bytes(entries.saturating_add(1))
+        .saturating_add(model)
+        .saturating_add(blocks.saturating_mul(block))
+        .saturating_add(3)
+}
+
+const fn bytes(words: usize) -> usize {
+    words.saturating_mul(4)
 }
 
 /// Writes a section block by block.
@@ -59,14 +69,11 @@ impl<'a> Writer<'a> {
         model: Option<(&'a Model, &'a mut [u32; tans::STATES])>,
         out: &'a mut [u8],
     ) -> Option<Self> {
-        let bytes = model.as_ref().map_or(0, |(model, _)| model.bytes());
-        let head = 4 * (blocks + 1);
-        let at = head
-            + if encoding == Encoding::Coded {
-                bytes
-            } else {
-                0
-            };
+        let head = bytes(blocks.saturating_add(1));
+        let at = match (&model, encoding) {
+            (Some((model, _)), Encoding::Coded) => head.saturating_add(model.bytes()),
+            _ => head,
+        };
         if out.len() < at {
             return None;
         }
@@ -101,14 +108,14 @@ impl<'a> Writer<'a> {
                 let rest = self.out.get_mut(start..)?;
                 let (bytes, first) = coder.block(weights, self.w_bits, rest)?;
                 state = first;
-                self.at += bytes;
+                self.at = self.at.saturating_add(bytes);
                 if self.at >> OFFSET_BITS != 0 {
                     return None;
                 }
             }
             None => self.words(weights)?,
         }
-        if self.done == self.blocks {
+        if self.done >= self.blocks {
             return None;
         }
         self.entry(self.done, start, state)?;
@@ -118,10 +125,10 @@ impl<'a> Writer<'a> {
 
     fn words(&mut self, weights: &[i8]) -> Option<()> {
         let (out, at, mut fits) = (&mut *self.out, &mut self.at, true);
-        let mut push = |word: u32| match out.get_mut(*at..*at + 4) {
+        let mut push = |word: u32| match out.get_mut(*at..).and_then(<[u8]>::first_chunk_mut) {
             Some(to) => {
-                to.copy_from_slice(&word.to_le_bytes());
-                *at += 4;
+                *to = word.to_le_bytes();
+                *at = at.saturating_add(4);
             }
             None => fits = false,
         };
@@ -142,8 +149,7 @@ impl<'a> Writer<'a> {
             31
         };
         let entry = u32::try_from(offset).ok()? | state << shift;
-        let to = self.out.get_mut(4 * i..4 * i + 4)?;
-        to.copy_from_slice(&entry.to_le_bytes());
+        *self.out.as_chunks_mut().0.get_mut(i)? = entry.to_le_bytes();
         Some(())
     }
 
@@ -163,7 +169,7 @@ impl<'a> Writer<'a> {
         for i in self.done..=self.blocks {
             self.entry(i, self.at, 0)?;
         }
-        let end = self.at.next_multiple_of(4);
+        let end = self.at.checked_next_multiple_of(4)?;
         self.out.get_mut(self.at..end)?.fill(0);
         Some(end)
     }

@@ -23,6 +23,8 @@ pub use decode::{Reader, check_state, decode, start, table};
 pub use encode::{Encoder, bound};
 pub use model::{Model, SYMBOLS};
 
+use crate::index::low_bits;
+
 /// States, as a power of two.
 pub const LOG_STATES: u32 = 10;
 
@@ -50,15 +52,17 @@ pub const fn weights_per_symbol(w_bits: u8) -> usize {
 #[must_use]
 pub fn symbol(weights: &[i8], w_bits: u8) -> u8 {
     let field = 8 / weights_per_symbol(w_bits) as u32;
-    let mask = ((1u32 << field) - 1) as u8;
-    let fields = (0..).zip(weights);
-    fields.fold(0, |s, (i, &w)| s | (w as u8 & mask) << (i * field))
+    let mask = low_bits(field) as u8;
+    // From the last, so that the first comes to lie in the lowest bits.
+    let fields = weights.iter().rev();
+    fields.fold(0, |s, &w| s.unbounded_shl(field) | w as u8 & mask)
 }
 
 /// Adds the symbols of `weights` to `counts`.
 pub fn count(weights: &[i8], w_bits: u8, counts: &mut [u32; SYMBOLS]) {
     for chunk in weights.chunks(weights_per_symbol(w_bits)) {
-        counts[usize::from(symbol(chunk, w_bits))] += 1;
+        let count = &mut counts[usize::from(symbol(chunk, w_bits))];
+        *count = count.saturating_add(1);
     }
 }
 

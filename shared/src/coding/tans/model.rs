@@ -20,7 +20,7 @@ impl Model {
     pub fn from_counts(counts: &mut [u32; SYMBOLS], keep_from: u32) -> Option<Self> {
         let mut escaped = core::mem::take(&mut counts[usize::from(ESCAPE)]);
         for count in counts.iter_mut().filter(|c| **c < keep_from) {
-            escaped += core::mem::take(count);
+            escaped = escaped.saturating_add(core::mem::take(count));
         }
         counts[usize::from(ESCAPE)] = escaped;
         let mut model = Self([0; SYMBOLS]);
@@ -64,18 +64,18 @@ impl Model {
                 rest = after;
                 continue;
             }
-            let run = rest.iter().take_while(|&&s| s == 0).count();
+            let more = after.iter().take_while(|&&s| s == 0).count();
             push(0);
-            push((run - 1) as u8);
-            rest = &rest[run..];
+            push(more as u8);
+            rest = after.get(more..).unwrap_or(&[]);
         }
     }
 
     /// Bytes that [`Model::write`] writes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let mut bytes = 0;
-        self.write(|_| bytes += 1);
+        let mut bytes = 0usize;
+        self.write(|_| bytes = bytes.saturating_add(1));
         bytes
     }
 
@@ -114,28 +114,31 @@ impl Model {
     /// Rounded, then corrected a state at a time where it costs the fewest bits: a state more
     /// or less for a symbol of share `s` changes its cost by about `count / (s ± 1/2)`.
     fn share(&mut self, counts: &[u32; SYMBOLS]) -> Option<()> {
-        let total: u64 = counts.iter().map(|&c| u64::from(c)).sum();
+        let add = |sum: u64, &count: &u32| sum.saturating_add(count.into());
+        let total = counts.iter().fold(0, add);
         if total == 0 {
             return None;
         }
-        let mut sum = 0;
+        let mut sum = 0usize;
         for (share, &count) in self.0.iter_mut().zip(counts) {
             let exact = (u64::from(count) * STATES as u64 + total / 2) / total;
             *share = if count > 0 { exact.max(1) as u16 } else { 0 };
-            sum += usize::from(*share);
+            sum = sum.saturating_add((*share).into());
         }
         while sum > STATES {
             let able = (0..SYMBOLS).filter(|&i| self.0[i] > 1);
             let cost = |i: usize| (u64::from(counts[i]) << 20) / (2 * u64::from(self.0[i]) - 1);
             let cheapest = able.min_by_key(|&i| cost(i))?;
-            self.0[cheapest] -= 1;
+            let share = self.0.get_mut(cheapest)?;
+            *share = share.saturating_sub(1);
             sum -= 1;
         }
         while sum < STATES {
             let able = (0..SYMBOLS).filter(|&i| self.0[i] > 0);
             let gain = |i: usize| (u64::from(counts[i]) << 20) / (2 * u64::from(self.0[i]) + 1);
             let dearest = able.max_by_key(|&i| gain(i))?;
-            self.0[dearest] += 1;
+            let share = self.0.get_mut(dearest)?;
+            *share = share.saturating_add(1);
             sum += 1;
         }
         Some(())
