@@ -1,7 +1,7 @@
 //! The host's loaders: data and models that people bring, runs that were copied about.
 
 use candle_core::Device;
-use host::agent::AgentState;
+use host::agent::{Agent, AgentState, Transition};
 use host::board::LatencyTable;
 use host::data::{Augment, Crop, Normalization, Source};
 use host::nn::Rng;
@@ -133,11 +133,12 @@ pub fn images(data: &[u8]) {
     stream(&root);
 }
 
-/// A checkpoint's manifest, whose checksum is made right, one part, and a saved agent, which acts
-/// once.
+/// A checkpoint's manifest, whose checksum is made right, one part, and a saved agent, which goes on
+/// with an episode.
 ///
 /// # Panics
-/// Where an action has another length than it should.
+/// Where an action has another length than it should, or an agent that can go on cannot be saved
+/// and loaded again.
 pub fn checkpoint(data: &[u8]) {
     let (manifest, rest) = split(data);
     let (part, agent) = split(rest);
@@ -156,13 +157,37 @@ pub fn checkpoint(data: &[u8]) {
     }
     let (agent, _) = split(agent);
     if let Ok(state) = AgentState::from_bytes(agent) {
+        let learns = state.samples_an_episode();
         let (features, numbers) = state.dimensions();
-        if let Ok(mut agent) = state.load() {
-            agent.begin_episode();
-            agent.begin_again(1);
-            let action = agent.act(&vec![0.5; features.unwrap_or(1)]);
-            assert_eq!(action.len(), numbers, "one number each");
+        if let Ok(agent) = state.load() {
+            go_on(agent, features.unwrap_or(1), numbers, learns);
         }
+    }
+}
+
+/// Samples of an agent above which it does not learn: its time is what it states.
+const LEARNS: usize = 1 << 10;
+
+/// An episode of two steps, as a search that is resumed has it.
+fn go_on(mut agent: Box<dyn Agent>, features: usize, numbers: usize, learns: usize) {
+    agent.begin_episode();
+    agent.begin_again(1);
+    let steps = [0.5, 0.25].map(|feature| {
+        let state = vec![feature; features];
+        let action = agent.act(&state);
+        assert_eq!(action.len(), numbers, "one number each");
+        Transition { state, action }
+    });
+    if learns > LEARNS {
+        return;
+    }
+    agent.end_episode(&steps, 0.5);
+    // Saved after one episode more than an agent may have had that is loaded.
+    if agent.check().is_ok() && agent.episode() <= 1 << 20 {
+        let saved = agent.save().to_bytes().expect("plain data");
+        let again = AgentState::from_bytes(&saved).expect("what was saved is read");
+        assert_eq!(again.to_bytes().expect("plain data"), saved);
+        again.load().expect("what can go on is loaded");
     }
 }
 

@@ -2,6 +2,7 @@
 //! instruments, for as long as is asked.
 
 use fuzz::{blob, files, message, network};
+use host::agent::{Agent, AgentState, Ddpg, DdpgConfig, Transition};
 use shared::bench::Rng;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -160,6 +161,20 @@ fn nothing_made_from_the_corpus_by_chance_does_harm() {
     }
 }
 
+/// A learner that is as small as one can be and has learned from an episode.
+fn learner() -> AgentState {
+    let mut config = DdpgConfig::new(2, 1, 2, 4, 7);
+    (config.hidden, config.batch, config.updates, config.replay) = (2, 2, 2, 4);
+    (config.schedule.warmup, config.schedule.settled) = (1, 9);
+    let mut agent = Ddpg::new(config);
+    let state = vec![0.5, 0.25];
+    agent.begin_episode();
+    let action = agent.act(&state);
+    let step = Transition { state, action };
+    agent.end_episode(&[step.clone(), step], 0.5);
+    agent.save()
+}
+
 #[test]
 #[ignore = "writes fuzz/corpus for the host's loaders"]
 fn write_seeds() {
@@ -223,6 +238,8 @@ fn write_seeds() {
         &files::join(&[body, &agent, &agent]),
     );
     put("checkpoint", "none", &files::join(&[b"{}", b"", &agent]));
+    let learner = learner().to_bytes().expect("plain data");
+    put("checkpoint", "ddpg", &files::join(&[b"{}", b"", &learner]));
 
     let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results/vgg-small-default");
     let table = fs::read(tests::samples().join("latency-table-v1.jsonl")).expect("a sample");
@@ -238,6 +255,20 @@ fn write_seeds() {
         .copied()
         .collect();
     parts.push(table);
+    // A run whose pruning was refined between the searches.
+    let refined = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results/refine/vary");
+    let log = fs::read_to_string(refined.join("log.jsonl")).expect("a result");
+    let variants = log
+        .lines()
+        .filter(|line| line.contains("\"refine\""))
+        .take(4);
+    let variants = variants.collect::<Vec<_>>().join("\n");
+    let mut varied = parts.clone();
+    varied[1] = variants.into_bytes();
+    varied[2] = fs::read(refined.join("policy.json")).expect("a result");
+    varied[3] = fs::read(refined.join("summary.json")).expect("a result");
+    let varied: Vec<&[u8]> = varied.iter().map(Vec::as_slice).collect();
+    put("run_folder", "refined", &files::join(&varied));
     let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
     put("run_folder", "default", &files::join(&parts));
     put("run_folder", "config", &files::join(&parts[..1]));

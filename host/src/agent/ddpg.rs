@@ -28,6 +28,8 @@ const ELITE: usize = 3;
 const REPLAY_EPISODES: usize = 100;
 /// Growth of the noise each time an episode's policy was judged before: 0.05 is 0.5 after six.
 const WIDEN: f32 = 1.5;
+/// Most samples of an update of an agent that is continued; more would take gigabytes.
+const MOST_BATCH: usize = 1 << 12;
 /// From this many episodes on, the actor takes smaller steps.
 const LONG_SEARCH: usize = 300;
 
@@ -196,12 +198,13 @@ impl Ddpg {
             Ok(())
         };
         let c = &state.config;
-        if c.state_dim == 0 || c.action_dim == 0 || c.batch == 0 {
+        if [c.state_dim, c.action_dim, c.hidden, c.batch].contains(&0) {
             return Err(AgentError::Impossible(
-                "states, actions or batches of nothing",
+                "states, actions, layers or batches of nothing",
             ));
         }
-        if c.batch.max(c.updates).max(state.episode) > MOST {
+        let learns = state.samples_an_episode().max(state.episode);
+        if c.batch > MOST_BATCH || learns > MOST {
             return Err(AgentError::Impossible("more updates than a search has"));
         }
         if !state.replay.fits(c.state_dim, c.action_dim) {
@@ -306,6 +309,10 @@ impl Agent for Ddpg {
 impl DdpgState {
     pub(super) fn dimensions(&self) -> (Option<usize>, usize) {
         (Some(self.config.state_dim), self.config.action_dim)
+    }
+
+    pub(super) fn samples_an_episode(&self) -> usize {
+        self.config.batch.saturating_mul(self.config.updates)
     }
 
     fn check(&self) -> Result<(), AgentError> {

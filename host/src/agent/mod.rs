@@ -45,8 +45,8 @@ pub struct Transition {
 /// before.
 const AGAIN: usize = 8;
 
-/// Most features of a state and numbers of an action, samples of an update, updates of an episode,
-/// and episodes, of an agent that is continued: far above what any search has.
+/// Most features of a state and numbers of an action, samples that an episode is learned from, and
+/// episodes, of an agent that is continued: far above what any search has.
 const MOST: usize = 1 << 20;
 
 /// What chooses the actions of a search.
@@ -220,6 +220,15 @@ impl AgentState {
             Self::Ddpg(state) => state.dimensions(),
             Self::Random(state) => (None, state.action_dim()),
             Self::Prescribed(state) => (None, state.action_dim()),
+        }
+    }
+
+    /// Samples that it learns from after an episode: those of an update, times the updates.
+    #[must_use]
+    pub fn samples_an_episode(&self) -> usize {
+        match self {
+            Self::Ddpg(state) => state.samples_an_episode(),
+            Self::Random(_) | Self::Prescribed(_) => 0,
         }
     }
 

@@ -203,7 +203,10 @@ fn agents_that_could_not_go_on_are_refused() {
     };
     assert!(ddpg(&|_| (), None).load().is_ok());
     impossible(ddpg(&|c| c.batch = 0, None));
+    impossible(ddpg(&|c| c.batch = 1 << 13, None));
     impossible(ddpg(&|c| c.updates = usize::MAX, None));
+    impossible(ddpg(&|c| c.updates = 1 << 15, None));
+    impossible(ddpg(&|c| c.hidden = 0, None));
     impossible(ddpg(&|c| c.state_dim = 0, None));
     for (state, action) in [(3, 2), (4, 1)] {
         let mut replay = Replay::new(10);
