@@ -1,7 +1,7 @@
 //! What fuzzing kept and what it found, as plain tests; and the same without a fuzzer's
 //! instruments, for as long as is asked.
 
-use fuzz::{blob, files, message, network};
+use fuzz::{blob, files, message, network, update};
 use host::agent::{Agent, AgentState, Ddpg, DdpgConfig, Transition};
 use shared::bench::Rng;
 use std::fs;
@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 9] = [
+const TARGETS: [Target; 10] = [
     ("blob", blob::run),
     ("network", network::run),
     ("message", message::run),
+    ("update", update::run),
     ("import", files::import),
     ("parquet", files::parquet),
     ("cifar", files::cifar),
@@ -93,6 +94,31 @@ fn what_pyarrow_writes_loads() {
         loaded += 1;
     }
     assert_eq!(loaded, 9);
+}
+
+/// A picture at which `zune-jpeg` 0.5 panics, where the processor has AVX2: an error with its name.
+#[test]
+fn a_picture_that_a_decoder_panics_at_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let class = folder.path().join("a");
+    fs::create_dir(&class).expect("a folder");
+    let found = root("found", "images").join("row-beyond-the-output");
+    let found = fs::read(found).expect("it is kept");
+    // Behind the length that the target reads.
+    fs::write(class.join("1.jpg"), &found[2..]).expect("written");
+    let whole = host::data::load(folder.path()).map(|_| ());
+    let parts = host::data::open(folder.path(), host::data::Crop::new(4)).expect("listed");
+    // One of them has the picture.
+    let cut = |part: &host::data::Stream| part.dataset(&(0..part.len()).collect::<Vec<_>>());
+    let streamed = cut(&parts.train).and_then(|_| cut(&parts.validation));
+    for told in [whole, streamed.map(|_| ())].map(|loaded| loaded.map_err(|e| e.to_string())) {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") {
+            let told = told.expect_err("it cannot be decoded");
+            assert!(told.contains("1.jpg"), "{told}");
+            assert!(told.contains("contradicts itself"), "{told}");
+        }
+    }
 }
 
 /// Changes a few bytes, or cuts, doubles and swaps pieces.

@@ -158,6 +158,24 @@ impl DataError {
         }
     }
 
+    /// The same of pictures that are files of their own: names the file instead of its folder and
+    /// its place in it.
+    pub(super) fn of_files(mut self, files: &[PathBuf]) -> Self {
+        let at = match &mut self {
+            Self::Decode { path, row, .. }
+            | Self::CutShort { path, row }
+            | Self::ImageSize { path, row, .. } => Some((path, row)),
+            _ => None,
+        };
+        if let Some((path, row)) = at
+            && let Some(file) = files.get(*row)
+        {
+            path.clone_from(file);
+            *row = 0;
+        }
+        self
+    }
+
     pub(super) fn parquet(path: &std::path::Path, reason: impl ToString) -> Self {
         Self::Parquet {
             path: path.to_owned(),

@@ -66,7 +66,7 @@ pub(super) fn load(path: &Path, classes: Option<&[String]>) -> Result<Dataset, D
         .iter()
         .map(|f| fs::read(f).map_err(DataError::io(f)))
         .collect::<Result<Vec<_>, _>>()?;
-    let (images, [h, w, c]) = decode_all(path, &bytes)?;
+    let (images, [h, w, c]) = decode_all(path, &bytes).map_err(|e| e.of_files(&files))?;
     Ok(Dataset {
         images,
         rows: (0..labels.len() as u32).collect(),

@@ -12,6 +12,7 @@ mod crop;
 mod error;
 mod folder;
 mod groups;
+mod guard;
 mod layout;
 mod parquet;
 mod picture;

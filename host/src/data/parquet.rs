@@ -1,18 +1,15 @@
 //! The Hugging Face image layout: a struct column `img` (or `image`) with the encoded
 //! `bytes` and their `path`, an integer column `label`, and our optional column `row`.
 
-use super::{DataError, Dataset, folder::decode_all, thrift};
+use super::{DataError, Dataset, folder::decode_all, guard, thrift};
 use ::parquet::basic::Type as PhysicalType;
 use ::parquet::column::reader::get_typed_column_reader;
 use ::parquet::data_type::{ByteArrayType, DataType, Int32Type, Int64Type};
 use ::parquet::file::metadata::ColumnChunkMetaData;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::panic::AssertUnwindSafe;
 use std::path::Path;
-use std::sync::Once;
 
 /// The still encoded pictures of a parquet file.
 pub(super) struct EncodedRows {
@@ -95,28 +92,10 @@ pub(super) fn read_labels(path: &Path) -> Result<Labels, DataError> {
     })
 }
 
-thread_local! {
-    /// Whether a panic here becomes an error.
-    static GUARDED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// The reader of `parquet` 60 asserts some of what a malformed file may say (column chunks of
-/// negative length, dictionaries that never come, lengths beyond a page): fuzzing found it. `work` is its
-/// calls and nothing of ours. What it panics with is not printed: the error is told instead.
+/// Calls of the crate `parquet`, whose panics are errors of the file.
 fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, DataError>) -> Result<T, DataError> {
-    static QUIET: Once = Once::new();
-    QUIET.call_once(|| {
-        let tell = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            if !GUARDED.get() {
-                tell(panic);
-            }
-        }));
-    });
-    GUARDED.set(true);
-    let done = std::panic::catch_unwind(AssertUnwindSafe(work));
-    GUARDED.set(false);
-    done.unwrap_or_else(|_| Err(DataError::parquet(path, "the file contradicts itself")))
+    guard::guarded(work)
+        .unwrap_or_else(|| Err(DataError::parquet(path, "the file contradicts itself")))
 }
 
 /// First byte and length of a column chunk; `None` where either is negative.

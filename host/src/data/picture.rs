@@ -1,7 +1,8 @@
 //! One encoded picture: whether it is whole, whether it has colour, its pixels.
 
-use super::DataError;
-use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
+use super::{DataError, guard::guarded};
+use image::error::{DecodingError, ImageFormatHint};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, RgbImage};
 use std::io::Cursor;
 use std::path::Path;
 
@@ -17,7 +18,22 @@ pub(super) fn decode(path: &Path, row: usize, file: &[u8]) -> Result<DynamicImag
             row,
         });
     }
-    image::load_from_memory(file).map_err(|source| DataError::Decode {
+    decoded(path, row, || image::load_from_memory(file))
+}
+
+/// What calls of a decoder give; a panic of theirs is an error of the picture.
+fn decoded<T>(
+    path: &Path,
+    row: usize,
+    work: impl FnOnce() -> Result<T, ImageError>,
+) -> Result<T, DataError> {
+    let contradicts = || {
+        let hint = ImageFormatHint::Unknown;
+        let what = "the picture contradicts itself";
+        Err(ImageError::Decoding(DecodingError::new(hint, what)))
+    };
+    let done = guarded(work).unwrap_or_else(contradicts);
+    done.map_err(|source| DataError::Decode {
         path: path.into(),
         row,
         source,
@@ -51,23 +67,21 @@ pub(super) fn decode_rgb(path: &Path, row: usize, file: &[u8]) -> Result<RgbImag
 /// # Errors
 /// [`DataError::Decode`].
 pub(super) fn size(path: &Path, row: usize, file: &[u8]) -> Result<[usize; 2], DataError> {
-    let reader = ImageReader::new(Cursor::new(file)).with_guessed_format();
-    let reader = reader.map_err(image::ImageError::IoError);
-    let found = reader.and_then(ImageReader::into_dimensions);
-    let (w, h) = found.map_err(|source| DataError::Decode {
-        path: path.into(),
-        row,
-        source,
+    let (w, h) = decoded(path, row, || {
+        let reader = ImageReader::new(Cursor::new(file)).with_guessed_format();
+        reader.map_err(ImageError::IoError)?.into_dimensions()
     })?;
     Ok([h as usize, w as usize])
 }
 
 /// Whether the picture's header says that it has colour; `true` where there is no header.
 pub(super) fn has_color(file: &[u8]) -> bool {
-    let reader = ImageReader::new(Cursor::new(file)).with_guessed_format();
-    let decoder = reader.map_err(image::ImageError::IoError);
-    let decoder = decoder.and_then(ImageReader::into_decoder);
-    decoder.map_or(true, |d| d.color_type().has_color())
+    let color = guarded(|| {
+        let reader = ImageReader::new(Cursor::new(file)).with_guessed_format();
+        let decoder = reader.map_err(ImageError::IoError)?.into_decoder()?;
+        Ok::<_, ImageError>(decoder.color_type().has_color())
+    });
+    color.and_then(Result::ok).unwrap_or(true)
 }
 
 /// Whether this is a JPEG whose last scan does not end. In a scan, and nowhere after it, the
