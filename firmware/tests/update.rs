@@ -1,72 +1,15 @@
 //! The updater on a model of the chip's flash, with the power cut at every operation.
 
 mod chip;
+mod common;
+mod siege;
 
 use chip::{Chip, Snapshot, TEARS, Tear};
-use firmware::update::{Gate, Install, Layout, Storage, choose, ledger::Ledger};
-use shared::CRC32;
-use shared::blob::{BlobError, Malformed};
+use common::bytes_of;
+use firmware::update::{Install, Layout, Storage, choose, ledger::Ledger};
 use shared::update::{Slot, UpdateError};
-
-/// As on the board: two slots of three sectors of 128 KiB, a ledger of one.
-const BOARD: Layout = Layout {
-    slots: [0x2_0000, 0x8_0000],
-    slot_bytes: 0x6_0000,
-    ledger: 0xe_0000,
-    ledger_bytes: 0x2_0000,
-};
-
-/// The same in sectors of 16 KiB.
-const SMALL: Layout = Layout {
-    slots: [0, 0x4000],
-    slot_bytes: 0x4000,
-    ledger: 0x8000,
-    ledger_bytes: 0x4000,
-};
-
-/// A network as the updater sees one: a number, a version, whether it passes, a checksum.
-fn network(number: u8, version: u8, passes: bool) -> Vec<u8> {
-    let mut bytes: Vec<u8> = (0..200).map(|i| i ^ number).collect();
-    bytes[..3].copy_from_slice(&[number, version, u8::from(passes)]);
-    let crc = CRC32.checksum(&bytes);
-    bytes.extend(crc.to_le_bytes());
-    bytes
-}
-
-/// The gate to such networks; notes which ones were tried.
-#[derive(Default)]
-struct Door {
-    tried: Vec<u8>,
-}
-
-impl Gate for Door {
-    fn check(&mut self, network: &[u8], floor: u32) -> Result<u32, UpdateError> {
-        let refused = |what| Err(UpdateError::Blob(BlobError { what, at: 0 }));
-        let Some((body, crc)) = network.get(..204).and_then(|n| n.split_last_chunk::<4>()) else {
-            return refused(Malformed::Truncated);
-        };
-        let computed = CRC32.checksum(body);
-        let stated = u32::from_le_bytes(*crc);
-        if computed != stated {
-            return refused(Malformed::Crc { stated, computed });
-        }
-        let version = u32::from(body[1]);
-        if version < floor {
-            return refused(Malformed::Length);
-        }
-        Ok(version)
-    }
-
-    fn self_test(&mut self, network: &[u8], expected: u32) -> Result<(), UpdateError> {
-        self.tried.push(network[0]);
-        let got = u32::from(network[0]);
-        if network[2] == 1 && got == expected {
-            Ok(())
-        } else {
-            Err(UpdateError::SelfTest { expected, got })
-        }
-    }
-}
+use siege::door::{Door, network};
+use siege::{BOARD, SMALL};
 
 /// The whole of an update: the network in slices, checked, tried.
 fn update(chip: &mut Chip, layout: &Layout, bytes: &[u8]) -> Result<u8, UpdateError> {

@@ -1,5 +1,6 @@
 //! A blob with its streams, down to the kernels.
 
+use crate::{DIRT, bytes_of};
 use firmware::engine::{EngineError, Network, verify_streams};
 use shared::CRC32;
 use shared::blob::Blob;
@@ -26,10 +27,8 @@ pub fn run(data: &[u8]) {
         return;
     }
     let verified = verify_streams(&blob);
-    let mut arena = vec![0xa5a5_a5a5u32; ARENA / 4];
-    // SAFETY: any bytes are a u32, and the slice covers exactly the vector.
-    let arena = unsafe { arena.align_to_mut::<u8>().1 };
-    let Ok(mut network) = Network::new(blob, arena) else {
+    let mut arena = vec![DIRT; ARENA / 8];
+    let Ok(mut network) = Network::new(blob, bytes_of(&mut arena)) else {
         return;
     };
     let image: Vec<u8> = (0..blob.image_bytes()).map(|i| (i * 37) as u8).collect();
@@ -54,10 +53,8 @@ pub(crate) fn work(blob: &Blob) -> u64 {
 /// The logits of an image by the portable kernels; `None` where they do not run it.
 #[cfg(feature = "host")]
 pub(crate) fn ran(blob: &Blob, image: &[u8]) -> Option<Vec<i32>> {
-    let mut arena = vec![0u32; ARENA / 4];
-    // SAFETY: bytes have no alignment and no invalid patterns.
-    let arena = unsafe { arena.align_to_mut::<u8>().1 };
-    let mut network = Network::new(*blob, arena).ok()?;
+    let mut arena = vec![0; ARENA / 8];
+    let mut network = Network::new(*blob, bytes_of(&mut arena)).ok()?;
     let logits = network.infer(image, &mut ()).ok()?;
     Some(logits.iter().collect())
 }

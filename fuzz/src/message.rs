@@ -1,5 +1,6 @@
 //! Frames and messages, in both directions.
 
+use crate::{DIRT, bytes_of};
 use shared::CRC32;
 use shared::message::{self, BenchLayer, DeviceError, MAX_REPLY, MAX_REQUEST, Reply, Request};
 
@@ -70,11 +71,9 @@ fn bench(request: &BenchLayer) {
     if spec.check().is_err() || spec.macs() > WORK || u64::from(spec.sequence_len()) > WORK {
         return;
     }
-    let mut arena = vec![0xa5a5_a5a5u32; ARENA / 4];
-    // SAFETY: bytes have no alignment and no invalid patterns.
-    let arena = unsafe { arena.align_to_mut::<u8>().1 };
+    let mut arena = vec![DIRT; ARENA / 8];
     let mut calls = 0;
-    let answer = firmware::bench::run(request, arena, |layer| {
+    let answer = firmware::bench::run(request, bytes_of(&mut arena), |layer| {
         calls += 1;
         layer();
     });

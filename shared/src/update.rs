@@ -91,7 +91,7 @@ pub enum Slot {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum UpdateError {
-    /// `Write` or `Finish` without `Begin`; also after a reset.
+    /// `Write` or `Finish` without `Begin`; also after a reset, or flash that failed.
     NotBegun,
     /// Bytes that do not come next.
     Order {

@@ -12,6 +12,8 @@ pub struct Install {
     header: Header,
     /// Bytes that are written.
     next: u32,
+    /// The flash did not take a unit, which cannot be written again.
+    broken: bool,
 }
 
 impl Install {
@@ -48,6 +50,7 @@ impl Install {
             slot,
             header,
             next: 0,
+            broken: false,
         })
     }
 
@@ -58,7 +61,7 @@ impl Install {
     ///
     /// # Errors
     /// [`UpdateError::Order`], [`UpdateError::Length`], [`UpdateError::Flash`],
-    /// [`UpdateError::Verify`].
+    /// [`UpdateError::Verify`]; [`UpdateError::NotBegun`] after one of the last two.
     pub fn write<F: Storage>(
         &mut self,
         flash: &mut F,
@@ -66,6 +69,9 @@ impl Install {
         offset: u32,
         bytes: &[u8],
     ) -> Result<u32, UpdateError> {
+        if self.broken {
+            return Err(UpdateError::NotBegun);
+        }
         let length = self.header.length;
         let end = u32::try_from(bytes.len())
             .ok()
@@ -78,6 +84,7 @@ impl Install {
         if offset != self.next || (end != length && !end.is_multiple_of(UNIT as u32)) {
             return Err(UpdateError::Order { next: self.next });
         }
+        self.broken = true;
         let (start, mut at) = (layout.slot(self.slot), offset);
         for chunk in bytes.chunks(UNIT) {
             let mut unit = [0xff; UNIT];
@@ -90,7 +97,7 @@ impl Install {
             })?;
             at = at.saturating_add(UNIT as u32);
         }
-        self.next = end;
+        (self.next, self.broken) = (end, false);
         Ok(end)
     }
 

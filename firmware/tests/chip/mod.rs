@@ -64,9 +64,14 @@ pub struct Snapshot(Vec<u8>, Vec<bool>);
 impl Chip {
     /// An erased chip, powered.
     pub fn new() -> Self {
+        Self::of(BYTES)
+    }
+
+    /// One whose flash ends after `bytes`.
+    pub fn of(bytes: u32) -> Self {
         Self(Rc::new(RefCell::new(State {
-            memory: vec![0xff; BYTES as usize].leak(),
-            programmed: vec![false; BYTES as usize / 4],
+            memory: vec![0xff; bytes as usize].leak(),
+            programmed: vec![false; bytes as usize / 4],
             operations: 0,
             cut: None,
             powered: true,
@@ -113,34 +118,38 @@ impl Chip {
     }
 }
 
-/// The sector that starts at `offset`; `None` where none does.
+/// Bytes of the sector that starts at `offset`; `None` where none does.
 fn sector(offset: u32) -> Option<u32> {
     let bytes = match offset {
         0..0x1_0000 => 16 << 10,
         0x1_0000..0x2_0000 => 64 << 10,
         _ => 128 << 10,
     };
-    (offset < BYTES && offset.is_multiple_of(bytes)).then_some(bytes)
+    offset.is_multiple_of(bytes).then_some(bytes)
 }
 
 impl State {
-    /// Counts an operation that changes `range` to `to(byte)`.
-    fn operate(&mut self, range: Range<usize>, to: impl Fn(usize) -> u8) -> Result<(), Failed> {
+    /// Counts an operation that changes `range` as `change` says.
+    fn operate(&mut self, range: Range<usize>, change: impl Fn(&mut [u8])) -> Result<(), Failed> {
         let torn = match self.cut {
             _ if !self.powered => return Err(Failed(NorFlashErrorKind::Other)),
             Some((at, tear)) if at == self.operations => Some(tear),
             _ => None,
         };
         self.operations += 1;
-        let mut rng = match torn {
-            Some(Tear::Within(seed)) => Some(Rng::new(seed ^ self.operations as u32)),
-            _ => None,
-        };
-        if torn != Some(Tear::Before) {
-            for i in range {
-                let changed = rng.as_mut().map_or(0xff, |rng| rng.next() as u8);
-                self.memory[i] = (self.memory[i] & !changed) | (to(i) & changed);
+        let part = &mut self.memory[range];
+        match torn {
+            Some(Tear::Before) => {}
+            Some(Tear::Within(seed)) => {
+                let mut rng = Rng::new(seed ^ self.operations as u32);
+                let mut whole = part.to_vec();
+                change(&mut whole);
+                for (old, new) in part.iter_mut().zip(whole) {
+                    let changed = rng.next() as u8;
+                    *old = (*old & !changed) | (new & changed);
+                }
             }
+            Some(Tear::After) | None => change(part),
         }
         if torn.is_some() {
             self.powered = false;
@@ -155,10 +164,14 @@ impl State {
             "the word at {at:#x} is written twice"
         );
         let old: Vec<u8> = self.memory[at..at + 4].to_vec();
-        let stuck = self.stuck.map(|s| s as usize);
-        let result = self.operate(at..at + 4, |i| {
-            let bits = old[i - at] & word[i - at];
-            if stuck == Some(i) { bits | 0x10 } else { bits }
+        let stuck = self.stuck.map(|s| (s as usize).wrapping_sub(at));
+        let result = self.operate(at..at + 4, |bytes| {
+            for (i, (bits, new)) in bytes.iter_mut().zip(word).enumerate() {
+                *bits &= new;
+                if stuck == Some(i) {
+                    *bits |= 0x10;
+                }
+            }
         });
         // What was never begun may be written later.
         self.programmed[at / 4] = result.is_ok() || self.memory[at..at + 4] != old[..];
@@ -185,7 +198,7 @@ impl ReadNorFlash for Chip {
     }
 
     fn capacity(&self) -> usize {
-        BYTES as usize
+        self.0.borrow().memory.len()
     }
 }
 
@@ -198,8 +211,11 @@ impl NorFlash for Chip {
         let mut at = from;
         while at < to {
             let bytes = sector(at).ok_or(Failed(NorFlashErrorKind::NotAligned))?;
+            if at + bytes > state.memory.len() as u32 {
+                return Err(Failed(NorFlashErrorKind::OutOfBounds));
+            }
             let range = at as usize..(at + bytes) as usize;
-            state.operate(range.clone(), |_| 0xff)?;
+            state.operate(range.clone(), |bytes| bytes.fill(0xff))?;
             state.programmed[range.start / 4..range.end / 4].fill(false);
             at += bytes;
         }
@@ -215,7 +231,7 @@ impl NorFlash for Chip {
         if !offset.is_multiple_of(4) || !bytes.len().is_multiple_of(4) {
             return Err(Failed(NorFlashErrorKind::NotAligned));
         }
-        if offset as usize + bytes.len() > BYTES as usize {
+        if offset as usize + bytes.len() > state.memory.len() {
             return Err(Failed(NorFlashErrorKind::OutOfBounds));
         }
         for (n, word) in bytes.chunks(4).enumerate() {

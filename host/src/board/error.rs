@@ -265,7 +265,9 @@ fn blob(error: &BlobError) -> String {
 fn update_refusal(error: &UpdateError) -> String {
     use UpdateError as E;
     match error {
-        E::NotBegun => "no update is under way: the board was reset meanwhile".into(),
+        E::NotBegun => {
+            "no update is under way: the board was reset, or its flash failed, meanwhile".into()
+        }
         E::Order { next } => format!("it waits for byte {next}"),
         E::Length { limit } => format!("a slot takes {limit} bytes"),
         E::Flash => "its flash controller reported an error".into(),
