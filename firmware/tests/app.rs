@@ -6,7 +6,8 @@ use common::network::Chain;
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
 use firmware::app::{App, Board, FrameBuffer, Info};
 use shared::message::{
-    BenchLayer, DeviceError, MAX_REPLY, MAX_REQUEST, Reply, Request, SCHEMA, decode, encode,
+    BenchLayer, DeviceError, MAX_REPLY, MAX_REQUEST, Reply, Request, SCHEMA, UNNUMBERED, decode,
+    encode,
 };
 use shared::pattern::Pattern;
 use shared::spec::LayerSpec;
@@ -107,9 +108,12 @@ impl Board for Desk {
     }
 }
 
+/// A request's, and its reply's.
+const NUMBER: u8 = 77;
+
 fn frame(request: &Request) -> Vec<u8> {
     let (mut scratch, mut out) = (vec![0; MAX_REQUEST], vec![0; MAX_REQUEST]);
-    let n = encode(request, &mut scratch, &mut out).unwrap();
+    let n = encode(request, NUMBER, &mut scratch, &mut out).unwrap();
     out.truncate(n);
     out
 }
@@ -119,7 +123,10 @@ fn reply(wire: &Wire) -> Option<Reply> {
     assert!(bytes.len() <= MAX_REPLY);
     let zero = bytes.pop()?;
     assert_eq!(zero, 0);
-    Some(decode(&mut bytes).unwrap())
+    let (reply, number) = decode(&mut bytes).unwrap();
+    let unread = reply == Reply::Error(DeviceError::BadFrame);
+    assert_eq!(number, if unread { UNNUMBERED } else { NUMBER });
+    Some(reply)
 }
 
 /// Runs `ask` with an app on a board whose blob is `blob`.

@@ -4,6 +4,9 @@ use crate::{DIRT, bytes_of};
 use shared::CRC32;
 use shared::message::{self, BenchLayer, DeviceError, MAX_REPLY, MAX_REQUEST, Reply, Request};
 
+/// A request's.
+const NUMBER: u8 = 0xa5;
+
 /// Bytes of the arena that layers are timed in.
 const ARENA: usize = 96 * 1024;
 
@@ -16,19 +19,19 @@ const WORK: u64 = 1 << 21;
 /// Where what was read is not written and read the same again.
 pub fn run(data: &[u8]) {
     let mut frame = data.to_vec();
-    if let Ok(found) = message::decode::<Request>(&mut frame) {
+    if let Ok((found, _)) = message::decode::<Request>(&mut frame) {
         request(&found);
     }
     let mut frame = data.to_vec();
-    if let Ok(found) = message::decode::<Reply>(&mut frame) {
+    if let Ok((found, _)) = message::decode::<Reply>(&mut frame) {
         reply(&found);
     }
     let mut frame = framed(data);
-    if let Ok(found) = message::decode::<Request>(&mut frame) {
+    if let Ok((found, _)) = message::decode::<Request>(&mut frame) {
         request(&found);
     }
     let mut frame = framed(data);
-    if let Ok(found) = message::decode::<Reply>(&mut frame) {
+    if let Ok((found, _)) = message::decode::<Reply>(&mut frame) {
         reply(&found);
     }
 }
@@ -36,7 +39,9 @@ pub fn run(data: &[u8]) {
 /// The frame that carries these bytes, without its zero byte.
 fn framed(message: &[u8]) -> Vec<u8> {
     let mut raw = message.to_vec();
-    raw.extend(CRC32.checksum(message).to_le_bytes());
+    raw.push(NUMBER);
+    let crc = CRC32.checksum(&raw).to_le_bytes();
+    raw.extend(crc);
     let mut frame = vec![0; cobs::max_encoding_length(raw.len())];
     let n = cobs::encode(&raw, &mut frame);
     frame.truncate(n);
@@ -47,11 +52,11 @@ fn framed(message: &[u8]) -> Vec<u8> {
 fn request(request: &Request) {
     let (mut scratch, mut out) = (vec![0; MAX_REQUEST], vec![0; MAX_REQUEST]);
     // A frame that a board's buffer could not have held may carry more than it.
-    let Ok(n) = message::encode(request, &mut scratch, &mut out) else {
+    let Ok(n) = message::encode(request, NUMBER, &mut scratch, &mut out) else {
         return;
     };
     let again = message::decode::<Request>(&mut out[..n - 1]).expect("what was written is read");
-    assert_eq!(&again, request);
+    assert_eq!((&again.0, again.1), (request, NUMBER));
     if let Request::BenchLayer(layer) = request {
         bench(layer);
     }
@@ -60,9 +65,9 @@ fn request(request: &Request) {
 /// Writes a reply, which has room whatever it says, and reads it again.
 fn reply(reply: &Reply) {
     let (mut scratch, mut out) = (vec![0; MAX_REPLY], vec![0; MAX_REPLY]);
-    let n = message::encode(reply, &mut scratch, &mut out).expect("has room");
+    let n = message::encode(reply, NUMBER, &mut scratch, &mut out).expect("has room");
     let again = message::decode::<Reply>(&mut out[..n - 1]).expect("what was written is read");
-    assert_eq!(&again, reply);
+    assert_eq!((&again.0, again.1), (reply, NUMBER));
 }
 
 /// Runs the layer as a board would, unless it takes too long.

@@ -1,7 +1,8 @@
 //! How host and board talk: requests, replies, and the frames that carry them.
 //!
-//! A frame is the postcard encoding of one message, its CRC-32 (little-endian), both
-//! COBS-encoded, then a zero byte. Whatever is not a whole valid frame is dropped by the
+//! A frame is the postcard encoding of one message, the number of the request, the CRC-32 of both
+//! (little-endian), all COBS-encoded, then a zero byte. A reply has its request's number, so that
+//! none that comes late is taken for another's. Whatever is not a whole valid frame is dropped by the
 //! board and reported by the host. Both sides state [`SCHEMA`] and refuse another.
 
 use crate::CRC32;
@@ -48,9 +49,12 @@ pub const MAX_REQUEST: usize = frame_bytes(MAX_IMAGE + 32);
 /// Bytes of the largest encoded reply frame, its zero byte included.
 pub const MAX_REPLY: usize = frame_bytes(5 * MAX_CLASSES + 6 * MAX_LAYERS + 96);
 
-/// COBS adds a byte in 254 and one, the CRC four, the delimiter one.
+/// The number of a reply to what was no request; no request has it.
+pub const UNNUMBERED: u8 = 0;
+
+/// COBS adds a byte in 254 and one, the number one, the CRC four, the delimiter one.
 const fn frame_bytes(message: usize) -> usize {
-    let raw = message + 4;
+    let raw = message + 5;
     raw + raw.div_ceil(254) + 2
 }
 
@@ -242,12 +246,14 @@ pub enum FrameError {
 
 /// Encodes `message` into `out`, zero byte included; returns the bytes used.
 ///
+/// `number` is the request's, or that of the request that is answered.
 /// `scratch` holds the message before COBS; both need [`MAX_REQUEST`] or [`MAX_REPLY`].
 ///
 /// # Errors
 /// [`FrameError::BufferTooSmall`].
 pub fn encode<T: Serialize>(
     message: &T,
+    number: u8,
     scratch: &mut [u8],
     out: &mut [u8],
 ) -> Result<usize, FrameError> {
@@ -255,6 +261,8 @@ pub fn encode<T: Serialize>(
         .map_err(|_| FrameError::BufferTooSmall)?
         .len();
     let full = FrameError::BufferTooSmall;
+    *scratch.get_mut(len).ok_or(full)? = number;
+    let len = len.saturating_add(1);
     let (body, tail) = scratch.split_at_mut_checked(len).ok_or(full)?;
     let crc = tail.first_chunk_mut::<4>().ok_or(full)?;
     *crc = CRC32.checksum(body).to_le_bytes();
@@ -264,19 +272,21 @@ pub fn encode<T: Serialize>(
     Ok(n.saturating_add(1))
 }
 
-/// Decodes one frame in place; `frame` is what came before the zero byte.
+/// Decodes one frame in place into its message and number; `frame` is what came before the zero
+/// byte.
 ///
 /// # Errors
 /// [`FrameError`] says what is wrong with it.
-pub fn decode<'a, T: Deserialize<'a>>(frame: &'a mut [u8]) -> Result<T, FrameError> {
+pub fn decode<'a, T: Deserialize<'a>>(frame: &'a mut [u8]) -> Result<(T, u8), FrameError> {
     let len = unstuff(frame).ok_or(FrameError::Cobs)?;
     let raw = frame.get(..len).ok_or(FrameError::Cobs)?;
     let (body, crc) = raw.split_last_chunk::<4>().ok_or(FrameError::Crc)?;
     if *crc != CRC32.checksum(body).to_le_bytes() {
         return Err(FrameError::Crc);
     }
+    let (&number, body) = body.split_last().ok_or(FrameError::Message)?;
     match postcard::take_from_bytes(body) {
-        Ok((message, [])) => Ok(message),
+        Ok((message, [])) => Ok((message, number)),
         _ => Err(FrameError::Message),
     }
 }
@@ -310,10 +320,13 @@ mod tests {
 
     fn round_trip(request: &Request) {
         let (mut scratch, mut out) = (vec![0; MAX_REQUEST], vec![0; MAX_REQUEST]);
-        let n = encode(request, &mut scratch, &mut out).unwrap();
-        assert_eq!(out[n - 1], 0);
-        assert!(!out[..n - 1].contains(&0), "zero only at the end");
-        assert_eq!(&decode::<Request>(&mut out[..n - 1]).unwrap(), request);
+        for number in [UNNUMBERED, 1, 255] {
+            let n = encode(request, number, &mut scratch, &mut out).unwrap();
+            assert_eq!(out[n - 1], 0);
+            assert!(!out[..n - 1].contains(&0), "zero only at the end");
+            let (found, its) = decode::<Request>(&mut out[..n - 1]).unwrap();
+            assert_eq!((&found, its), (request, number));
+        }
     }
 
     #[test]
@@ -346,10 +359,10 @@ mod tests {
         while infer.logits.push(i32::MIN).is_ok() {}
         while infer.cycles.push(Some(u32::MAX)).is_ok() {}
         let (mut scratch, mut out) = (vec![0; MAX_REPLY], vec![0; MAX_REPLY]);
-        let n = encode(&Reply::Infer(infer.clone()), &mut scratch, &mut out).unwrap();
+        let n = encode(&Reply::Infer(infer.clone()), 9, &mut scratch, &mut out).unwrap();
         assert_eq!(
             decode::<Reply>(&mut out[..n - 1]).unwrap(),
-            Reply::Infer(infer)
+            (Reply::Infer(infer), 9)
         );
     }
 
@@ -387,7 +400,7 @@ mod tests {
     #[test]
     fn every_damaged_byte_is_noticed() {
         let (mut scratch, mut out) = ([0; 128], [0; 128]);
-        let n = encode(&Request::Stack, &mut scratch, &mut out).unwrap();
+        let n = encode(&Request::Stack, 7, &mut scratch, &mut out).unwrap();
         for i in 0..n - 1 {
             for bit in 0..8 {
                 let mut bad = out;

@@ -38,9 +38,14 @@ pub(super) struct Device<'a, 'b, B: Board, N> {
 }
 
 impl<'a, B: Board, N: Networks<'a>> Device<'a, '_, B, N> {
-    /// Decodes `frame` in place and answers it.
-    pub(super) fn answer(mut self, frame: &mut [u8]) -> Reply {
-        let result = match decode::<Request>(frame) {
+    /// Decodes `frame` in place and answers it; `number` becomes the request's. (Together with
+    /// the reply it would take stack for another reply.)
+    pub(super) fn answer(mut self, frame: &mut [u8], number: &mut u8) -> Reply {
+        let request = decode::<Request>(frame).map(|(request, its)| {
+            *number = its;
+            request
+        });
+        let result = match request {
             Ok(Request::Hello) => Ok(self.hello()),
             Ok(Request::Infer { image, paint }) => self.infer(image, paint),
             #[cfg(feature = "bench")]

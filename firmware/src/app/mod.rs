@@ -22,7 +22,7 @@ use receive::Receiver;
 use shared::blob::{Blob, BlobError};
 #[cfg(feature = "update")]
 use shared::message::DeviceError;
-use shared::message::{MAX_REQUEST, Reply};
+use shared::message::{MAX_REQUEST, Reply, UNNUMBERED};
 #[cfg(feature = "update")]
 use shared::update::{UpdateError, UpdateReply};
 
@@ -40,9 +40,9 @@ pub struct App<'a, B: Board, N = &'a [u8]> {
     blob: Result<Blob<'a>, BlobError>,
     frame: &'a mut FrameBuffer,
     receiver: Receiver,
-    /// The stream that waits for the end of an update.
+    /// The stream that waits for the end of an update, and its request's number.
     #[cfg(feature = "update")]
-    finishing: Option<usize>,
+    finishing: Option<(usize, u8)>,
 }
 
 impl<'a, B: Board, N: Networks<'a>> App<'a, B, N> {
@@ -88,8 +88,8 @@ impl<'a, B: Board, N: Networks<'a>> App<'a, B, N> {
                 self.answer(stream, len);
             }
             #[cfg(feature = "update")]
-            if let Some(stream) = self.finishing.take() {
-                self.finish(stream);
+            if let Some((stream, number)) = self.finishing.take() {
+                self.finish(stream, number);
             }
         }
     }
@@ -114,19 +114,20 @@ impl<'a, B: Board, N: Networks<'a>> App<'a, B, N> {
             finishes: &mut finishes,
         };
         let request = self.frame.get_mut(..len).unwrap_or(&mut []);
-        let reply = device.answer(request);
+        let mut number = UNNUMBERED;
+        let reply = device.answer(request, &mut number);
         #[cfg(feature = "update")]
         if finishes {
-            self.finishing = Some(stream);
+            self.finishing = Some((stream, number));
             return;
         }
-        self.reply(stream, &reply);
+        self.reply(stream, number, &reply);
     }
 
-    fn reply(&mut self, stream: usize, reply: &Reply) {
+    fn reply(&mut self, stream: usize, number: u8, reply: &Reply) {
         // The request is done with: its buffer holds the reply, before and after COBS.
         let (scratch, out) = self.frame.split_at_mut(MAX_REQUEST / 2);
-        let Ok(n) = shared::message::encode(reply, scratch, out) else {
+        let Ok(n) = shared::message::encode(reply, number, scratch, out) else {
             return;
         };
         let bytes = out.get(..n).unwrap_or(&[]);
@@ -145,7 +146,7 @@ impl<'a, B: Board, N: Networks<'a>> App<'a, B, N> {
     /// top of that of replies.
     #[cfg(feature = "update")]
     #[inline(never)]
-    fn finish(&mut self, stream: usize) {
+    fn finish(&mut self, stream: usize, number: u8) {
         let reply = match self.networks.finish(self.arena) {
             Ok((reply, blob)) => {
                 self.blob = Ok(blob);
@@ -153,17 +154,22 @@ impl<'a, B: Board, N: Networks<'a>> App<'a, B, N> {
             }
             Err(error) => Err(error),
         };
-        self.reply_to_finish(stream, reply);
+        self.reply_to_finish(stream, number, reply);
     }
 
     #[cfg(feature = "update")]
     #[inline(never)]
-    fn reply_to_finish(&mut self, stream: usize, reply: Result<UpdateReply, UpdateError>) {
+    fn reply_to_finish(
+        &mut self,
+        stream: usize,
+        number: u8,
+        reply: Result<UpdateReply, UpdateError>,
+    ) {
         let reply = match reply {
             Ok(reply) => Reply::Update(reply),
             Err(error) => Reply::Error(DeviceError::Update(error)),
         };
-        self.reply(stream, &reply);
+        self.reply(stream, number, &reply);
     }
 }
 

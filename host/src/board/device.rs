@@ -5,7 +5,7 @@ use super::{Board, BoardError, BoardSpec, Cycles, Engine, Inference, Timing};
 use cycle_model::Interval;
 use shared::message::{
     self, BenchLayer, DeviceError, Hello, MAX_REPLY, MAX_REQUEST, Reply, Request, SCHEMA, Stack,
-    encode,
+    UNNUMBERED, encode,
 };
 use shared::update::Status;
 use std::time::{Duration, Instant};
@@ -44,6 +44,8 @@ pub(super) struct Device<L> {
     received: Vec<u8>,
     /// Greetings since the start that were not answered.
     greetings: u32,
+    /// The last request's.
+    number: u8,
     /// How long a reply may take.
     reply_timeout: Duration,
     /// How long a start-up may take.
@@ -69,6 +71,7 @@ impl<L: Link> Device<L> {
             blob: None,
             received: Vec::new(),
             greetings: 0,
+            number: UNNUMBERED,
             reply_timeout: REPLY_TIMEOUT,
             start_up: START_UP,
         }
@@ -195,7 +198,9 @@ impl<L: Link> Device<L> {
         self.link.drain()?;
         self.received.clear();
         let (mut scratch, mut frame) = (vec![0; MAX_REQUEST], vec![0; MAX_REQUEST]);
-        let len = encode(request, &mut scratch, &mut frame).map_err(|_| self.oversized(request))?;
+        self.number = self.number % u8::MAX + 1;
+        let len = encode(request, self.number, &mut scratch, &mut frame)
+            .map_err(|_| self.oversized(request))?;
         self.link.send(&frame[..len])?;
         let started = Instant::now();
         let mut late = false;
@@ -210,12 +215,12 @@ impl<L: Link> Device<L> {
                     continue;
                 }
                 let reply = match message::decode::<Reply>(&mut frame) {
-                    Ok(reply) if is_late(request, &reply) => {
+                    Ok((reply, number)) if self.is_late(request, &reply, number) => {
                         let greeted = matches!(reply, Reply::Hello(_));
                         self.greetings = self.greetings.saturating_sub(u32::from(greeted));
                         continue;
                     }
-                    Ok(reply) => reply,
+                    Ok((reply, _)) => reply,
                     // A slow host may have dropped the first half of it.
                     Err(_) if self.late_greetings(request) > 0 => {
                         self.greetings -= 1;
@@ -245,6 +250,17 @@ impl<L: Link> Device<L> {
             waited: timeout,
             log: self.link.log(),
         })
+    }
+
+    /// Whether a reply answers something earlier. A greeting is sent more than once, and any
+    /// answer to it will do; before it an earlier host may have left half a frame.
+    fn is_late(&self, request: &Request, reply: &Reply, number: u8) -> bool {
+        let unread = number == UNNUMBERED && *reply == Reply::Error(DeviceError::BadFrame);
+        match (request, reply) {
+            (Request::Hello, Reply::Hello(_)) => false,
+            (Request::Hello, _) if unread => true,
+            _ => number != self.number && !unread,
+        }
     }
 
     /// Answers to earlier greetings that are still under way while `request` is asked.
@@ -395,15 +411,6 @@ impl<L: Link> Board for Device<L> {
 
     fn update(&mut self, network: &[u8], self_test: u32) -> Result<Status, BoardError> {
         self.replace(network, self_test)
-    }
-}
-
-/// Whether a reply answers something earlier: a greeting that was sent more than once, or
-/// the half frame that an earlier host left.
-fn is_late(request: &Request, reply: &Reply) -> bool {
-    match request {
-        Request::Hello => matches!(reply, Reply::Error(DeviceError::BadFrame)),
-        _ => matches!(reply, Reply::Hello(_)),
     }
 }
 

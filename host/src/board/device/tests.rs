@@ -25,9 +25,17 @@ impl Link for Scripted {
             return Ok(());
         }
         self.slow = false;
+        let mut request = bytes[..bytes.len() - 1].to_vec();
+        let (request, number) = message::decode::<Request>(&mut request).unwrap();
         for reply in self.answers.pop_front().unwrap_or_default() {
             let (mut scratch, mut frame) = (vec![0; MAX_REPLY], vec![0; MAX_REPLY]);
-            let len = encode(&reply, &mut scratch, &mut frame).unwrap();
+            // A greeting's answer to something else is an earlier greeting's.
+            let early = matches!(reply, Reply::Hello(_)) && request != Request::Hello;
+            let number = match &reply {
+                Reply::Error(DeviceError::BadFrame) => UNNUMBERED,
+                _ => number - u8::from(early),
+            };
+            let len = encode(&reply, number, &mut scratch, &mut frame).unwrap();
             self.waiting.extend_from_slice(&frame[..len]);
         }
         Ok(())
@@ -106,6 +114,38 @@ fn a_greetings_answer_that_was_cut_in_two_is_passed_over() {
     device.link.at_once = Some(9);
     assert_eq!(device.stack().unwrap().used, 3);
     assert_eq!(device.link.loads.len(), 1, "no restart");
+}
+
+#[test]
+fn an_answer_to_an_earlier_question_is_passed_over() {
+    let mut device = device(&[&[hello(7, true)], &[stack()], &[stack()]]);
+    device.stack().unwrap();
+    // The first one's, once more, and only now.
+    let stale = Reply::Stack(Stack { limit: 9, used: 8 });
+    let (mut scratch, mut frame) = (vec![0; MAX_REPLY], vec![0; MAX_REPLY]);
+    let len = encode(&stale, device.number, &mut scratch, &mut frame).unwrap();
+    device.link.waiting = frame[..len].to_vec();
+    assert_eq!(device.stack().unwrap().used, 3);
+    assert_eq!(device.link.loads.len(), 1, "no restart");
+}
+
+#[test]
+fn a_request_that_the_board_could_not_read_is_told() {
+    let mut device = device(&[&[hello(7, true)], &[Reply::Error(DeviceError::BadFrame)]]);
+    let error = device.stack().unwrap_err();
+    assert!(matches!(error, BoardError::Refused { .. }), "{error}");
+}
+
+#[test]
+fn requests_are_numbered_from_one_again_after_the_last() {
+    let answers: Vec<&[Reply]> = Vec::new();
+    let mut device = device(&answers);
+    device.link.answers.push_back(vec![hello(7, true)]);
+    for _ in 0..300 {
+        device.link.answers.push_back(vec![stack()]);
+        device.stack().unwrap();
+        assert!(device.number != UNNUMBERED);
+    }
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn a_stack_that_overflows_faults_below_all_memory() {
         core.run().unwrap();
     }
     let (mut scratch, mut frame) = (vec![0; MAX_REQUEST], vec![0; MAX_REQUEST]);
-    let len = encode(&Request::Hello, &mut scratch, &mut frame).unwrap();
+    let len = encode(&Request::Hello, 1, &mut scratch, &mut frame).unwrap();
     let sent = link.send(&frame[..len]);
     let mut looks = (0..10_000).map(|_| link.receive(&mut replies));
     let stopped = sent.err().or_else(|| looks.find_map(Result::err));
@@ -79,7 +79,7 @@ fn look_until(link: &mut ProbeLink, done: impl Fn(&ProbeLink, bool) -> bool) -> 
 
 fn answers(link: &mut ProbeLink) -> bool {
     let (mut scratch, mut frame) = (vec![0; MAX_REQUEST], vec![0; MAX_REQUEST]);
-    let len = encode(&Request::Hello, &mut scratch, &mut frame).unwrap();
+    let len = encode(&Request::Hello, 1, &mut scratch, &mut frame).unwrap();
     link.send(&frame[..len]).unwrap();
     let mut replies = Vec::new();
     (0..10_000).for_each(|_| link.receive(&mut replies).unwrap());

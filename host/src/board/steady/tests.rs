@@ -7,7 +7,9 @@ use crate::board::virt::{Cut, Tear};
 use crate::board::{Build, open_in_process};
 use cycle_model::Interval;
 use shared::bench::Rng;
-use shared::message::{DeviceError, Infer, MAX_REPLY, Reply, Request, SCHEMA, decode, encode};
+use shared::message::{
+    DeviceError, Infer, MAX_REPLY, Reply, Request, SCHEMA, UNNUMBERED, decode, encode,
+};
 use std::sync::{Arc, Mutex};
 
 const REQUESTS: u32 = 10_000;
@@ -39,9 +41,11 @@ enum Fault {
     Request,
     /// The answer comes twice.
     Twice,
+    /// The answer comes twice, the second time only after the next request.
+    Late,
 }
 
-const FAULTS: [Fault; 10] = [
+const FAULTS: [Fault; 11] = [
     Fault::Unplugged,
     Fault::Stuck,
     Fault::Flip,
@@ -52,6 +56,7 @@ const FAULTS: [Fault; 10] = [
     Fault::Unverified,
     Fault::Request,
     Fault::Twice,
+    Fault::Late,
 ];
 
 /// What the fake board computes of an image.
@@ -81,6 +86,8 @@ struct Noisy {
     firmware_loaded: bool,
     blob: Option<Vec<u8>>,
     waiting: Vec<u8>,
+    /// What comes before the next answer.
+    late: Vec<u8>,
 }
 
 impl Noisy {
@@ -93,9 +100,12 @@ impl Noisy {
         Some(FAULTS[n])
     }
 
-    fn reply(&self, frame: &mut [u8]) -> Reply {
-        match decode::<Request>(frame) {
-            Ok(Request::Hello) => Reply::Hello(Hello {
+    fn reply(&self, frame: &mut [u8]) -> (Reply, u8) {
+        let Ok((request, number)) = decode::<Request>(frame) else {
+            return (Reply::Error(DeviceError::BadFrame), UNNUMBERED);
+        };
+        let reply = match request {
+            Request::Hello => Reply::Hello(Hello {
                 schema: SCHEMA,
                 board: "stm32f405".try_into().unwrap(),
                 build_id: self.running,
@@ -106,12 +116,13 @@ impl Noisy {
                 stack_bytes: 1,
                 blob: Ok(shared::CRC32.checksum(self.blob.as_deref().unwrap_or(&[]))),
             }),
-            Ok(Request::Infer { image, .. }) => Reply::Infer(Infer {
+            Request::Infer { image, .. } => Reply::Infer(Infer {
                 logits: logits(image).into_iter().collect(),
                 ..Infer::default()
             }),
-            _ => Reply::Error(DeviceError::BadFrame),
-        }
+            other => panic!("{other:?}"),
+        };
+        (reply, number)
     }
 
     fn answer(&mut self, request: &[u8], fault: Option<Fault>) {
@@ -123,15 +134,18 @@ impl Noisy {
             frame.retain(|&byte| byte != 0);
         }
         let (mut scratch, mut out) = (vec![0; MAX_REPLY], vec![0; MAX_REPLY]);
-        let len = encode(&self.reply(&mut frame), &mut scratch, &mut out).unwrap();
-        let mut bytes = out[..len].to_vec();
+        let (reply, number) = self.reply(&mut frame);
+        let len = encode(&reply, number, &mut scratch, &mut out).unwrap();
+        let mut bytes = std::mem::take(&mut self.late);
+        let before = bytes.len();
+        bytes.extend_from_slice(&out[..len]);
         match fault {
             Some(Fault::Flip) => {
                 let at = self.rng.below(len as u32) as usize;
-                bytes[at] ^= 1 << self.rng.below(8);
+                bytes[before + at] ^= 1 << self.rng.below(8);
             }
             Some(Fault::Truncated) => {
-                bytes.truncate(self.rng.below(len as u32) as usize);
+                bytes.truncate(before + self.rng.below(len as u32) as usize);
                 bytes.extend_from_slice(&out[..len]);
             }
             Some(Fault::Garbage) => {
@@ -139,6 +153,7 @@ impl Noisy {
                 bytes.splice(0..0, noise);
             }
             Some(Fault::Twice) => bytes.extend_from_slice(&out[..len]),
+            Some(Fault::Late) => self.late = out[..len].to_vec(),
             _ => {}
         }
         self.waiting.extend(bytes);
@@ -232,6 +247,7 @@ fn noisy(counts: &Arc<Mutex<Counts>>) -> Device<Noisy> {
         firmware_loaded: false,
         blob: None,
         waiting: Vec::new(),
+        late: Vec::new(),
     };
     let spec = crate::board::spec::find("stm32f405").unwrap().0;
     let identity = Identity {
