@@ -117,7 +117,8 @@ fn hang(spec: &BoardSpec, link: &mut ProbeLink) {
     let mut core = core(&mut link.session).unwrap();
     core.halt(Duration::from_secs(1)).unwrap();
     let loops = spec.sram.base;
-    core.write_16(loops.into(), &[0xe7fe]).unwrap();
+    // More than one: where the core was halted in an IT block, up to four are passed over.
+    core.write_16(loops.into(), &[0xe7fe; 8]).unwrap();
     let counter = core.program_counter().id();
     core.write_core_reg(counter, loops).unwrap();
     core.run().unwrap();
