@@ -1,6 +1,7 @@
 //! A device with two slots under siege: what its host asks, when the power goes and which bits no
 //! longer clear, all from the input.
 
+#[allow(dead_code, reason = "not every user needs all of it")]
 #[path = "../../firmware/tests/chip/mod.rs"]
 mod chip;
 #[path = "../../firmware/tests/siege/mod.rs"]
