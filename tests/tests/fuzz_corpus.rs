@@ -111,11 +111,17 @@ fn a_picture_that_a_decoder_panics_at_is_named() {
     // One of them has the picture.
     let cut = |part: &host::data::Stream| part.dataset(&(0..part.len()).collect::<Vec<_>>());
     let streamed = cut(&parts.train).and_then(|_| cut(&parts.validation));
-    for told in [whole, streamed.map(|_| ())].map(|loaded| loaded.map_err(|e| e.to_string())) {
+    for loaded in [whole, streamed.map(|_| ())] {
+        let told = loaded.map_err(|e| e.to_string());
+        // Other processors may decode it, or say what else is wrong.
+        let named = told
+            .as_ref()
+            .err()
+            .is_none_or(|told| told.contains("1.jpg"));
+        assert!(named, "{told:?}");
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") {
             let told = told.expect_err("it cannot be decoded");
-            assert!(told.contains("1.jpg"), "{told}");
             assert!(told.contains("contradicts itself"), "{told}");
         }
     }

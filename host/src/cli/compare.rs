@@ -137,12 +137,18 @@ fn cell_dir(out: &Path, agent: AgentKind, seed: u64) -> PathBuf {
     out.join(format!("{}-{seed}", agent.name()))
 }
 
+/// What is in a cell's folder, by name.
+fn entries(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut entries: Vec<PathBuf> = entries.map(|e| e.path()).collect();
+    entries.sort();
+    entries
+}
+
 /// The run in a cell's folder, if it has got as far as a configuration.
 fn run_in(dir: &Path) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(dir).ok()?;
-    let mut runs: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
-    runs.sort();
-    runs.into_iter()
+    entries(dir)
+        .into_iter()
         .find(|run| run.join(files::CONFIG).is_file())
 }
 
@@ -162,6 +168,11 @@ fn finish_cell(args: &Args, dir: &Path, settings: Settings, output: &Output) -> 
         return Ok(Ended::Yes);
     }
     let existing = run_in(dir);
+    if existing.is_none() {
+        entries(dir)
+            .iter()
+            .for_each(|run| RunFolder::discard_unbegun(run));
+    }
     if let Some(run) = &existing {
         let found = RunFolder::read_config(run)?.settings;
         if found != serde_json::to_value(&settings)? {

@@ -7,6 +7,7 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::atomic::temporary_of;
 use super::{
     Checkpoints, EpisodeLog, EpisodeRecord, Identity, PartTimer, Progress, RunConfig, RunError,
     RunLock, files, write_atomic,
@@ -49,6 +50,33 @@ impl RunFolder {
         };
         folder.write_json(files::CONFIG, &folder.config)?;
         Ok(folder)
+    }
+
+    /// Removes what a kill left in [`Self::create`] before there was a configuration, and so
+    /// anything to lose; a folder with anything else in it stays as it is. What cannot be removed
+    /// does no harm either.
+    ///
+    /// Call it where no other process can be making that run.
+    pub fn discard_unbegun(dir: &Path) {
+        let unfinished = temporary_of(&dir.join(files::CONFIG));
+        let (log, checkpoint) = (dir.join(files::LOG), dir.join(files::CHECKPOINT));
+        let left = [&unfinished, &dir.join(files::LOCK), &log, &checkpoint];
+        let Ok(entries) = fs::read_dir(dir) else {
+            return;
+        };
+        let others = entries.flatten().any(|e| !left.contains(&&e.path()));
+        let has_episodes = fs::metadata(&log).is_ok_and(|log| log.len() > 0);
+        if others || has_episodes {
+            return;
+        }
+        // A checkpoint goes only where it is empty.
+        if checkpoint.exists() && fs::remove_dir(&checkpoint).is_err() {
+            return;
+        }
+        for file in left {
+            let _ = fs::remove_file(file);
+        }
+        let _ = fs::remove_dir(dir);
     }
 
     /// Opens the run in `dir` to continue it at its latest checkpoint, from the start where it

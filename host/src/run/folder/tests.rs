@@ -148,3 +148,39 @@ fn what_is_no_run_is_refused() {
         Err(RunError::Damaged { .. })
     ));
 }
+
+#[test]
+fn what_a_kill_left_before_a_configuration_goes_and_nothing_else() {
+    let root = tempfile::tempdir().unwrap();
+    let begun = || {
+        let run = RunFolder::create(root.path(), "begun", config()).unwrap();
+        let dir = run.dir().to_owned();
+        drop(run);
+        fs::rename(dir.join(files::CONFIG), dir.join("config.json.tmp")).unwrap();
+        dir
+    };
+    let dir = begun();
+    assert!(dir.join(files::LOG).is_file() && dir.join(files::LOCK).is_file());
+    RunFolder::discard_unbegun(&dir);
+    assert!(!dir.exists());
+    fs::create_dir(&dir).unwrap();
+    RunFolder::discard_unbegun(&dir);
+    assert!(!dir.exists(), "not even locked");
+
+    // One that has a configuration, episodes, parts, or something foreign.
+    let whole = |dir: &Path| fs::rename(dir.join("config.json.tmp"), dir.join(files::CONFIG));
+    let episodes = |dir: &Path| fs::write(dir.join(files::LOG), "{}\n");
+    let part = |dir: &Path| {
+        fs::create_dir_all(dir.join(files::CHECKPOINT))?;
+        fs::write(dir.join(files::CHECKPOINT).join("a-1.part"), "a")
+    };
+    let foreign = |dir: &Path| fs::write(dir.join("notes.txt"), "mine");
+    let keepers: [&dyn Fn(&Path) -> io::Result<()>; 4] = [&whole, &episodes, &part, &foreign];
+    for (i, keep) in keepers.into_iter().enumerate() {
+        let dir = begun();
+        keep(&dir).unwrap();
+        let before = fs::read_dir(&dir).unwrap().count();
+        RunFolder::discard_unbegun(&dir);
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), before, "{i}");
+    }
+}
