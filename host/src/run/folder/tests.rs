@@ -175,7 +175,8 @@ fn what_a_kill_left_before_a_configuration_goes_and_nothing_else() {
         fs::write(dir.join(files::CHECKPOINT).join("a-1.part"), "a")
     };
     let foreign = |dir: &Path| fs::write(dir.join("notes.txt"), "mine");
-    let keepers: [&dyn Fn(&Path) -> io::Result<()>; 4] = [&whole, &episodes, &part, &foreign];
+    type Keep = fn(&Path) -> io::Result<()>;
+    let keepers: [Keep; 4] = [whole, episodes, part, foreign];
     for (i, keep) in keepers.into_iter().enumerate() {
         let dir = begun();
         keep(&dir).unwrap();
